@@ -1,0 +1,56 @@
+"""Midstream: a proxy for streamed LLM answers that outlive their connections.
+
+The words below are used everywhere with exactly this meaning: code, config, docs, metrics.
+
+Stream
+    One answer in the making, or made: an id, an owner, a dialect, a status, a journal.
+Event
+    One entry of a journal: an id, an SSE event name (may be empty) and data (one line of
+    JSON, or ``[DONE]``).
+Event id
+    An event's place in its journal: 1, 2, 3 ... dense, never reused, the same in every
+    transport.
+Frame
+    A name and data with no place yet: what a dialect reads from a provider, before numbering.
+Journal
+    The append-only record of a stream's events. It has an end, and it expires.
+Producer
+    The one task that reads a provider and writes one journal, under a lease.
+Lease, Epoch
+    The right to write a journal, until a moment on the store's clock; its number. A later
+    epoch fences every earlier one.
+Writer
+    A producer's pen: numbers frames, keeps what the store has not accepted, fills gaps.
+Committer
+    The one task of a worker that carries what all its writers have ready to the store.
+Cursor
+    A reader's place in a journal. A reader pulls; nobody pushes to it.
+Tail
+    The newest events of one journal, held by a worker for the cursors it serves.
+Bell
+    A hint that a journal has grown. The journal is the truth, a lost ring costs only time.
+Ending
+    How a stream ended, exactly once: completed, failed, cancelled, interrupted.
+Problem
+    The facts of one failure, before a dialect gives it a shape.
+Dialect
+    A wire language of answers: ``openai.chat``, ``anthropic.messages``.
+Provider
+    A configured account at something that speaks a dialect upstream.
+Model, Target
+    The name that clients ask for; a (provider, model) pair that can serve it.
+Key, Owner
+    A credential of an application; who its streams belong to. Several keys may have one owner.
+Detach
+    What happens to a stream when its last reader leaves before the end.
+Retention
+    How long a stream can be resumed after its end.
+Ledger
+    What a namespace keeps beside its journals: idempotency claims, lists, running streams.
+Sweep
+    The round that finds streams whose producer died, and writes their ending.
+
+A token's way lies along the folders: ``upstream`` (tokens come), ``store`` (tokens wait),
+``downstream`` (tokens leave). ``relay`` is the heart; ``wire`` (what bytes mean) and
+``policy`` (who may do what) are pure.
+"""

@@ -1,0 +1,1 @@
+"""Where tokens leave: HTTP. The only folder that imports Litestar."""

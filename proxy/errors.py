@@ -1,0 +1,498 @@
+"""Every exception of Midstream, as one tree, by whose fault it is.
+
+    MidstreamError
+    ├── CallerError                 the client's
+    │   ├── MalformedRequest        400
+    │   ├── MalformedEventId        400
+    │   ├── NotAuthenticated        401
+    │   ├── NotPermitted            403
+    │   ├── StreamNotFound          404
+    │   ├── ModelNotFound           404
+    │   ├── RouteNotFound           404
+    │   ├── MethodNotAllowed        405
+    │   ├── NotAcceptable           406
+    │   ├── AheadOfStream           409
+    │   ├── StreamGone              410
+    │   ├── BodyTooLarge            413
+    │   ├── UnsupportedMediaType    415
+    │   └── IdempotencyMismatch     422
+    ├── ProviderError               the provider's
+    │   ├── ProviderRefused         it answered with an error status
+    │   ├── ProviderReported        it sent an error inside the stream
+    │   ├── ProviderUnreachable     no connection, or it broke before the answer
+    │   ├── ProviderStalled         a deadline passed
+    │   ├── ProviderTruncated       it stopped without its own terminator
+    │   └── ProviderGarbled         what it sent cannot be read, or passes a limit
+    └── OwnError                    ours
+        ├── StoreUnavailable        503: cannot be reached, or did not answer in time
+        ├── StoreFull               503
+        ├── Draining                503
+        ├── StreamLimitReached      503
+        ├── ConfigInvalid           the file cannot be applied
+        ├── DataInUse               another process owns the embedded store's data
+        └── InternalError           500: a bug
+
+A leaf holds facts; status, code and retryability are class attributes; ``str()`` makes the
+sentence. `MidstreamError.problem` turns any of them into the neutral `Problem` that dialects
+render. No exception here ever holds a credential or a prompt.
+"""
+
+from typing import ClassVar
+
+from proxy.stream import Problem, StreamId
+
+
+class MidstreamError(Exception):
+    """Base of all. Never raised itself."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    is_retryable: ClassVar[bool] = False
+    """Whether the same request may succeed if it is sent again unchanged."""
+    param: str | None = None
+    retry_after_s: float | None = None
+
+    def problem(self) -> Problem:
+        """The facts, for a dialect to render."""
+        return Problem(
+            status=self.status,
+            code=self.code,
+            message=str(self),
+            param=self.param,
+            retry_after_s=self.retry_after_s,
+            is_retryable=self.is_retryable,
+        )
+
+
+# --- the client's fault ------------------------------------------------------------------
+
+
+class CallerError(MidstreamError):
+    """The request cannot be served as it is."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class MalformedRequest(CallerError):
+    """A header, a query parameter or the body is not what it must be."""
+
+    def __init__(self, what: str, *, param: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.param = param
+
+    def __str__(self) -> str:
+        return self.what
+
+
+class MalformedEventId(CallerError):
+    """A cursor that is not a whole number from 0."""
+
+    code = "invalid_event_id"
+
+    def __init__(self, given: str) -> None:
+        super().__init__(given)
+        self.given = given
+
+    def __str__(self) -> str:
+        return (
+            f"An event id is a whole number from 0, in decimal digits; {self.given[:40]!r} is not."
+        )
+
+
+class NotAuthenticated(CallerError):
+    """No key, or one that is not known, revoked or expired."""
+
+    status = 401
+    code = "invalid_api_key"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class NotPermitted(CallerError):
+    """Known, but not allowed to do this."""
+
+    status = 403
+    code = "permission_denied"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class StreamNotFound(CallerError):
+    """No such stream, or another owner's: the same answer for both."""
+
+    status = 404
+    code = "stream_not_found"
+
+    def __str__(self) -> str:
+        return "There is no such stream."
+
+
+class ModelNotFound(CallerError):
+    """No model of that name is configured for this caller."""
+
+    status = 404
+    code = "model_not_found"
+    param = "model"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return f"The model {self.model[:100]!r} does not exist; GET /v1/models lists those that do."
+
+
+class RouteNotFound(CallerError):
+    """No such path."""
+
+    status = 404
+    code = "route_not_found"
+
+    def __str__(self) -> str:
+        return "There is nothing at this path; GET /schema lists what there is."
+
+
+class MethodNotAllowed(CallerError):
+    """The path exists, but not for this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __str__(self) -> str:
+        return "This path does not take this method; GET /schema lists what there is."
+
+
+class NotAcceptable(CallerError):
+    """The Accept header allows nothing that can be served."""
+
+    status = 406
+    code = "not_acceptable"
+
+    def __str__(self) -> str:
+        return "Events are served as text/event-stream or application/json."
+
+
+class AheadOfStream(CallerError):
+    """A cursor beyond the last event."""
+
+    status = 409
+    code = "ahead_of_stream"
+
+    def __init__(self, after: int, last_id: int) -> None:
+        super().__init__(after, last_id)
+        self.after = after
+        self.last_id = last_id
+
+    def __str__(self) -> str:
+        return f"Event {self.after} does not exist: the last event of this stream is {self.last_id}."
+
+
+class StreamGone(CallerError):
+    """It existed, and its events are erased or have expired."""
+
+    status = 410
+    code = "stream_expired"
+
+    def __str__(self) -> str:
+        return "The events of this stream are no longer kept."
+
+
+class BodyTooLarge(CallerError):
+    """More bytes than the configured limit."""
+
+    status = 413
+    code = "request_too_large"
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(bytes_max)
+        self.bytes_max = bytes_max
+
+    def __str__(self) -> str:
+        return f"The request body is larger than {self.bytes_max} bytes."
+
+
+class UnsupportedMediaType(CallerError):
+    """Bodies are JSON, unencoded."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+    def __str__(self) -> str:
+        return "The body must be application/json, without a content-encoding."
+
+
+class IdempotencyMismatch(CallerError):
+    """The idempotency key was used with another request."""
+
+    status = 422
+    code = "idempotency_mismatch"
+
+    def __str__(self) -> str:
+        return "This Idempotency-Key was used with another path or body."
+
+
+# --- the provider's fault ----------------------------------------------------------------
+
+
+class ProviderError(MidstreamError):
+    """The answer could not be had, or not to its end."""
+
+    status = 502
+    code = "provider_error"
+    is_retryable = True
+
+
+class ProviderRefused(ProviderError):
+    """The provider answered the request with an error status.
+
+    `body` is its own error body, if it may be shown to the client: errors about our account
+    (401, 402, 403) may not, and become 502.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        upstream_status: int,
+        *,
+        code: str | None = None,
+        message: str | None = None,
+        body: bytes | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(provider, upstream_status)
+        self.provider = provider
+        self.upstream_status = upstream_status
+        self.upstream_code = code
+        self.upstream_message = message
+        self.retry_after_s = retry_after_s
+        self.body = body
+
+    _ABOUT_OUR_ACCOUNT = frozenset({401, 402, 403, 407})
+    _PASSED_ON = frozenset({400, 404, 408, 409, 413, 422, 429, 500, 503, 504, 529})
+
+    def problem(self) -> Problem:
+        """The provider's own status and body where they concern the client, else 502."""
+        ours = self.upstream_status in self._ABOUT_OUR_ACCOUNT
+        passed_on = self.upstream_status in self._PASSED_ON
+        return Problem(
+            status=self.upstream_status if passed_on else 502,
+            code="provider_refused_us" if ours else self.upstream_code or "provider_error",
+            message=str(self),
+            retry_after_s=self.retry_after_s,
+            is_retryable=self.upstream_status in {408, 409, 429} or self.upstream_status >= 500,
+            body=self.body if passed_on else None,
+        )
+
+    def __str__(self) -> str:
+        if self.upstream_status in self._ABOUT_OUR_ACCOUNT:
+            return (
+                f"Provider {self.provider!r} does not accept this proxy's credentials "
+                f"(status {self.upstream_status}); its operator has to look."
+            )
+        said = f": {self.upstream_message}" if self.upstream_message else ""
+        return f"Provider {self.provider!r} answered with status {self.upstream_status}{said}"
+
+
+class ProviderReported(ProviderError):
+    """An error event inside the stream. `body` is that event's data."""
+
+    def __init__(self, body: bytes, *, code: str, message: str, status: int) -> None:
+        super().__init__(code)
+        self.body = body
+        self.upstream_code = code
+        self.upstream_message = message
+        self.upstream_status = status
+
+    def problem(self) -> Problem:
+        """The provider's own words."""
+        return Problem(
+            status=self.upstream_status,
+            code=self.upstream_code,
+            message=self.upstream_message,
+            is_retryable=self.upstream_status == 429 or self.upstream_status >= 500,
+            body=self.body,
+        )
+
+    def __str__(self) -> str:
+        return self.upstream_message
+
+
+class ProviderUnreachable(ProviderError):
+    """No connection could be made, or it broke."""
+
+    code = "provider_unreachable"
+
+    def __init__(self, provider: str, reason: str) -> None:
+        super().__init__(provider, reason)
+        self.provider = provider
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The connection to provider {self.provider!r} failed: {self.reason}."
+
+
+class ProviderStalled(ProviderError):
+    """A deadline passed: `deadline` is connect, first_event, idle or total."""
+
+    status = 504
+    code = "provider_stalled"
+
+    def __init__(self, deadline: str, after_s: float) -> None:
+        super().__init__(deadline, after_s)
+        self.deadline = deadline
+        self.after_s = after_s
+
+    def __str__(self) -> str:
+        what = {
+            "connect": "did not accept a connection",
+            "first_event": "sent nothing",
+            "idle": "fell silent",
+            "total": "did not finish",
+        }[self.deadline]
+        return f"The provider {what} within {self.after_s:g} s."
+
+
+class ProviderTruncated(ProviderError):
+    """It stopped without its own terminator: the answer is not whole."""
+
+    code = "provider_truncated"
+
+    def __str__(self) -> str:
+        return "The provider stopped in the middle of the answer."
+
+
+class ProviderGarbled(ProviderError):
+    """Not the dialect, not JSON, not UTF-8, or larger than a limit."""
+
+    code = "provider_garbled"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"The provider sent what cannot be relayed: {self.what}."
+
+
+# --- ours --------------------------------------------------------------------------------
+
+
+class OwnError(MidstreamError):
+    """Nobody else is to blame."""
+
+    status = 503
+    code = "unavailable"
+    is_retryable = True
+    retry_after_s: float | None = 1.0
+
+
+class StoreUnavailable(OwnError):
+    """The store cannot be reached, or did not answer in time. The outcome is unknown."""
+
+    code = "store_unavailable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return "The store cannot be reached."
+
+
+class StoreFull(OwnError):
+    """The store refuses writes for want of memory."""
+
+    code = "store_full"
+    retry_after_s = 10.0
+
+    def __str__(self) -> str:
+        return "The store is full."
+
+
+class Draining(OwnError):
+    """This worker is being stopped and takes no new streams."""
+
+    code = "draining"
+
+    def __str__(self) -> str:
+        return "This worker is being stopped; another one takes the request."
+
+
+class StreamLimitReached(OwnError):
+    """More producers than one worker is configured to run."""
+
+    code = "worker_busy"
+
+    def __init__(self, streams_max: int) -> None:
+        super().__init__(streams_max)
+        self.streams_max = streams_max
+
+    def __str__(self) -> str:
+        return f"This worker already runs {self.streams_max} streams."
+
+
+class ConfigInvalid(OwnError):
+    """All problems of a config file at once."""
+
+    code = "config_invalid"
+    is_retryable = False
+    retry_after_s = None
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+class DataInUse(OwnError):
+    """Another process owns the embedded store's data."""
+
+    code = "data_in_use"
+    is_retryable = False
+    retry_after_s = None
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"The data in {self.path} is in use by another Midstream; stop it, "
+            f"or set [store] path to another place."
+        )
+
+
+class InternalError(OwnError):
+    """A bug. What happened is in the log, under the request id."""
+
+    status = 500
+    code = "internal_error"
+    is_retryable = False
+    retry_after_s = None
+
+    def __str__(self) -> str:
+        return "Something went wrong inside the proxy; its log knows more under this request id."
+
+
+def stream_problem(ending: str, reason: str, stream: StreamId) -> Problem:
+    """The problem of a stream that was stopped, not broken: cancelled or interrupted."""
+    status = 499 if ending == "cancelled" else 503
+    return Problem(
+        status=status,
+        code=f"stream_{ending}",
+        message=f"Stream {stream} was {ending}: {reason}.",
+    )

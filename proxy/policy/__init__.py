@@ -1,0 +1,1 @@
+"""Who may do what: keys, owners. Pure: no I/O, no clock."""

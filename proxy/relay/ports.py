@@ -1,0 +1,323 @@
+"""What the heart needs from outside: a journal, a ledger, providers, a clock.
+
+Each port has one contract suite in ``tests/contracts``, run on every implementation. A method
+that talks to the store costs one round trip unless it says otherwise, and raises
+`StoreUnavailable` when the outcome is unknown: every write here may be repeated safely.
+"""
+
+import enum
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from proxy.stream import Birth, Ending, Event, Problem, State, StreamId, Usage
+
+
+class Clock(Protocol):
+    """Wall time. Waiting uses the event loop's own clock."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        ...
+
+
+class Entropy(Protocol):
+    """Randomness, so that a test can repeat it."""
+
+    def random_bytes(self, count: int) -> bytes:
+        """`count` bytes nobody can guess."""
+        ...
+
+
+# --- the journal -------------------------------------------------------------------------
+
+
+class End(msgspec.Struct, frozen=True):
+    """That a stream ends, with the last event of the same append."""
+
+    ending: Ending
+    problem: Problem | None = None
+
+
+class Append(msgspec.Struct, frozen=True, gc=False):
+    """One producer's next step: create, add events, renew the lease, end. Any of them at once.
+
+    `first_id` is the id of the first of `events`, or the id that would be next when there
+    are none. `birth` rides along with the first append, and again after a `LOST` receipt.
+    The step happens only if the store's epoch equals `epoch`. Events that the journal
+    already has are passed over, so a repeated append changes nothing.
+    """
+
+    stream: StreamId
+    epoch: int
+    first_id: int
+    events: Sequence[Event] = ()
+    birth: Birth | None = None
+    end: End | None = None
+    usage: Usage | None = None
+    has_content: bool = False
+
+
+class Outcome(enum.Enum):
+    """What became of an append."""
+
+    WRITTEN = "written"
+    GAP = "gap"
+    """Nothing was added: the journal ends before `first_id` - 1; go on from its `last_id`."""
+    LOST = "lost"
+    """Nothing was added: the store knows no such stream (any more). Send the birth again."""
+    FENCED = "fenced"
+    """Nothing was added: another epoch owns the stream, or it has ended otherwise."""
+    ERASED = "erased"
+    """Nothing was added: the stream was deleted."""
+    FULL = "full"
+    """Nothing was added: the store is out of memory."""
+
+
+class Receipt(NamedTuple):
+    """The store's answer to one append.
+
+    `readers` counts attending readers over all workers; None where nobody ever attended.
+    """
+
+    outcome: Outcome
+    last_id: int = 0
+    is_cancel_asked: bool = False
+    readers: int | None = None
+
+
+class Page(NamedTuple):
+    """A stream's state, and events after a cursor, read at one moment.
+
+    `events` may be fewer than there are: a page is bounded in count and bytes, but never
+    empty while there is an event after the cursor.
+    """
+
+    state: State
+    events: Sequence[Event]
+
+
+class Ring(NamedTuple):
+    """What a bell says: events just written (perhaps seen before), and the end if it is here.
+
+    `ending` is set when the last of `events` is the last of the journal.
+    """
+
+    events: Sequence[Event]
+    ending: Ending | None
+
+
+class Watch(Protocol):
+    """A subscription to one journal's bell. Made by `Journal.watch`."""
+
+    async def close(self) -> None:
+        """Stop ringing. Never raises."""
+        ...
+
+
+class Journal(Protocol):
+    """The append-only record of every stream's events."""
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Receipt]:
+        """Carry out each append atomically, in one round trip for all; one receipt each.
+
+        No two of `appends` name the same stream. Each sets the expiry, renews the lease and
+        rings the bell.
+        """
+        ...
+
+    async def read(self, stream: StreamId, after: int) -> Page | None:
+        """The state, and the events after `after`; None if the stream is unknown.
+
+        An expired or erased stream has `State.is_erased` and no events.
+        """
+        ...
+
+    async def states(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
+        """The state of each stream, in one round trip."""
+        ...
+
+    async def watch(self, stream: StreamId, on_ring: Callable[[Ring | None], None]) -> Watch:
+        """Call `on_ring` for what is appended from now on, in any process.
+
+        When this returns, nothing appended later is missed, but rings may be lost when the
+        store's connection breaks; `on_ring(None)` then says to look at the journal.
+        """
+        ...
+
+    async def ask_cancel(self, stream: StreamId) -> None:
+        """Leave the wish that the producer stop. It is told at once, if it lives."""
+        ...
+
+    async def erase(self, stream: StreamId) -> None:
+        """Remove the events; the state answers `is_erased` for a day. Idempotent."""
+        ...
+
+    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
+        """Begin the next epoch of each stream that runs and whose lease has run out.
+
+        One round trip for all. A state is that of a stream now owned by the caller, under
+        the new epoch and a fresh lease; None is a stream that lives, has ended or is unknown.
+        """
+        ...
+
+    async def attend(self, stream: StreamId, reader: str, lease_s: float) -> None:
+        """Count `reader` as present for `lease_s` seconds from now."""
+        ...
+
+    async def leave(self, stream: StreamId, reader: str) -> None:
+        """No longer count `reader`. If nobody is left, the producer is told at once."""
+        ...
+
+    def on_hint(self, call: Callable[[StreamId], None]) -> None:
+        """Call `call` when a stream that this process produces should renew its lease now:
+        a cancel was asked, or its last reader left. Hints may be lost."""
+        ...
+
+
+# --- the ledger --------------------------------------------------------------------------
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """An idempotency key, scoped to its owner, and what it was used for."""
+
+    key: str
+    fingerprint: bytes
+    """SHA-256 of path and body."""
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """One create, to be entered in the ledger before anything else happens."""
+
+    stream: StreamId
+    owner: str
+    created_at: float
+    keep_s: float
+    """How long list entries and the claim are kept: longest run plus retention."""
+    tag: str | None = None
+    claim: Claim | None = None
+
+
+class Repeat(NamedTuple):
+    """The claim exists already: this stream answers it, if the fingerprint is the same."""
+
+    stream: StreamId
+    is_same_request: bool
+    age_s: float
+    """Seconds since the claim was made, on the store's clock."""
+
+
+class Listing(NamedTuple):
+    """A page of stream ids, newest first, and the cursor of the next page (None at the end)."""
+
+    streams: Sequence[StreamId]
+    next_cursor: str | None
+
+
+class Ledger(Protocol):
+    """What a namespace keeps beside its journals. All its keys live in one slot."""
+
+    async def admit(self, admission: Admission) -> Repeat | None:
+        """Claim the idempotency key, list the stream, count it as running: all or nothing.
+
+        Returns the earlier use of the key instead, having changed nothing, if there is one.
+        """
+        ...
+
+    async def release(self, owner: str, key: str, stream: StreamId) -> None:
+        """Give the idempotency key back, if `stream` still holds it."""
+        ...
+
+    async def find_claim(self, owner: str, key: str) -> tuple[StreamId, bytes] | None:
+        """The stream and fingerprint that hold the key; None if nobody does."""
+        ...
+
+    async def settle(self, stream: StreamId) -> None:
+        """The stream has ended: it is no longer counted as running."""
+        ...
+
+    async def forget(self, stream: StreamId, owner: str, tag: str | None) -> None:
+        """Take the stream off all lists."""
+        ...
+
+    async def list(
+        self, owner: str | None, tag: str | None, cursor: str | None, count: int
+    ) -> Listing:
+        """An owner's streams (all streams for None), newest first, of one tag if given."""
+        ...
+
+    async def overdue(self, count: int) -> Sequence[StreamId]:
+        """Running streams that nobody has looked at for a second, longest ago first.
+
+        They are then not due again for another second, so several sweepers share the work.
+        """
+        ...
+
+
+# --- providers ---------------------------------------------------------------------------
+
+
+class Deadlines(msgspec.Struct, frozen=True):
+    """How long a provider may take, in seconds."""
+
+    connect_s: float = 10.0
+    first_event_s: float = 300.0
+    idle_s: float = 120.0
+    total_s: float = 3600.0
+
+
+class UpstreamRequest(msgspec.Struct, frozen=True):
+    """What is sent to a provider: final body bytes in `dialect`, and the headers to pass on."""
+
+    dialect: str
+    model: str
+    body: bytes
+    headers: Sequence[tuple[str, str]] = ()
+
+
+class ProviderModel(msgspec.Struct, frozen=True):
+    """A model that a provider says it has."""
+
+    id: str
+    created: int = 0
+    owned_by: str = ""
+
+
+class Provider(Protocol):
+    """A configured account at something that speaks a dialect."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the config."""
+        ...
+
+    @property
+    def dialects(self) -> frozenset[str]:
+        """The dialects it can be asked in."""
+        ...
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """Its own. `connect_s` it keeps itself; the producer keeps the others."""
+        ...
+
+    def stream(
+        self, request: UpstreamRequest
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Ask. Entering returns once the provider has answered 2xx; iterate for body bytes.
+
+        Leaving the context closes the provider's connection, unless the body was read to its
+        end. Raises only `ProviderError`s (and cancellation), from entering and from
+        iterating.
+        """
+        ...
+
+    async def models(self) -> Sequence[ProviderModel]:
+        """What it serves, as it says itself. Raises `ProviderError`."""
+        ...
+
+    async def close(self) -> None:
+        """Close pooled connections."""
+        ...

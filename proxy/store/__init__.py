@@ -1,0 +1,1 @@
+"""Where tokens wait: journals and ledgers. The only folder that imports redis."""

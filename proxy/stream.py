@@ -1,0 +1,131 @@
+"""The nouns of a stream: its id, its events, how it ended, what is known of it.
+
+Pure data. Nothing here knows where a stream is kept or how it is sent.
+"""
+
+import enum
+import re
+from typing import NewType
+
+import msgspec
+
+StreamId = NewType("StreamId", str)
+"""``st_`` and 26 characters of ``[0-9a-z]``: more than 128 random bits (see `new_stream_id`)."""
+
+STREAM_ID_PATTERN = re.compile(r"st_[0-9a-z]{26}")
+_ID_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_ID_CHARS = 26  # 36**26 > 2**134: cannot be guessed
+
+EVENT_ID_MAX = 2**53 - 1
+"""The largest event id: what a JavaScript client can count to."""
+
+DONE = b"[DONE]"
+"""The one event data that is not JSON: OpenAI's terminator."""
+
+
+def new_stream_id(random_bytes: bytes) -> StreamId:
+    """A stream id from at least 17 random bytes, which the caller draws."""
+    assert len(random_bytes) >= 17, "a stream id takes 134 bits"
+    number = int.from_bytes(random_bytes, "big")
+    chars = []
+    for _ in range(_ID_CHARS):
+        number, rest = divmod(number, 36)
+        chars.append(_ID_ALPHABET[rest])
+    return StreamId("st_" + "".join(chars))
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An SSE event name (may be empty) and data, with no place in a journal yet."""
+
+    name: str
+    data: bytes
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One entry of a journal. `data` is one line: JSON, or ``[DONE]``."""
+
+    id: int
+    name: str
+    data: bytes
+
+
+class Ending(enum.StrEnum):
+    """How a stream ended, exactly once."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The facts of one failure; a dialect makes an HTTP body or a stream's last event of it.
+
+    `status` is the HTTP status it has where one can still be sent, and says its class to a
+    dialect; `code` is the exact reason. `body` is the provider's own error, in the stream's
+    dialect, to be passed on unchanged.
+    """
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    retry_after_s: float | None = None
+    is_retryable: bool = False
+    body: bytes | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens as the provider counted them. `input_tokens` includes cached ones."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class Detach(msgspec.Struct, frozen=True):
+    """What happens when the last reader leaves before the end.
+
+    `grace_s` is None to run on to the end (``finish``), 0 to stop the provider at once
+    (``cancel``), or the seconds to wait for a reader to come back.
+    """
+
+    grace_s: float | None = None
+
+
+class Birth(msgspec.Struct, frozen=True):
+    """What is known of a stream when it is created, and never changes."""
+
+    id: StreamId
+    owner: str
+    dialect: str
+    model: str
+    provider: str
+    created_at: float
+    """Unix seconds."""
+    retention_s: float
+    """How long it can be resumed after its end; 0 erases it at the end."""
+    detach: Detach = Detach()
+    tag: str | None = None
+    is_streamed: bool = True
+    """False where the client asked for one JSON answer."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """What is known of a stream now."""
+
+    birth: Birth
+    epoch: int
+    last_id: int
+    ending: Ending | None = None
+    problem: Problem | None = None
+    usage: Usage | None = None
+    has_content: bool = False
+    """Whether the model has said anything yet: from then on a failure is part of the answer."""
+    ended_at: float | None = None
+    expires_at: float | None = None
+    """Unix seconds after which it answers 410; None while it runs."""
+    is_cancel_asked: bool = False
+    is_erased: bool = False
+    """Its events are gone: it was deleted, or its retention has passed."""

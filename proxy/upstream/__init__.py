@@ -1,0 +1,1 @@
+"""Where tokens come from: providers, behind one port. The only folder that imports an SDK."""

@@ -1,0 +1,86 @@
+"""What a dialect is: the contract that every module of this folder but `sse` fulfils.
+
+Dialects do not know each other. All state of an answer in the making lives in one `Translator`
+at its producer; a reader needs none, because the journal holds final bytes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from proxy.stream import Ending, Event, Frame, Problem, Usage
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A client's request body, read as far as a proxy must understand it.
+
+    `fields` holds every top-level field as the client wrote it, byte for byte.
+    """
+
+    model: str
+    is_streamed: bool
+    wants_usage: bool
+    """Whether usage belongs into the client's events (else it is taken out, if we asked)."""
+    fields: Mapping[str, msgspec.Raw]
+
+
+class Translator(Protocol):
+    """Listens to one answer as it comes, and says what the client gets of it.
+
+    The attributes are true of all frames heard so far.
+    """
+
+    has_content: bool
+    """The model has said something: text, a tool call, reasoning, a refusal."""
+    is_complete: bool
+    """The provider's own terminator was heard, and what it needs before it. Hear no more."""
+    usage: Usage | None
+
+    def hear(self, frame: Frame) -> Sequence[Frame]:
+        """The frames for the client's journal: in one dialect the same one, or none.
+
+        Raises `ProviderReported` for an error event, `ProviderTruncated` for a terminator
+        that comes too early, `ProviderGarbled` for data that is not the dialect's JSON.
+        """
+        ...
+
+
+class Dialect(Protocol):
+    """A wire language of answers."""
+
+    name: str
+    path: str
+    """Where clients ask in it."""
+    heartbeat: bytes
+    """What keeps an idle SSE connection alive without disturbing the dialect's SDKs."""
+
+    def read_ask(self, body: bytes) -> Ask:
+        """Raises `MalformedRequest`, which names the field."""
+        ...
+
+    def upstream_body(self, ask: Ask, model: str) -> bytes:
+        """The body for a provider that speaks this dialect: streamed, usage asked for.
+
+        Every other field keeps its bytes and its place.
+        """
+        ...
+
+    def translator(self, ask: Ask) -> Translator:
+        """For one answer of a provider that speaks this dialect too."""
+        ...
+
+    def last_frame(self, ending: Ending, problem: Problem) -> Frame:
+        """How an ending that is not `completed` looks: the last event of the journal."""
+        ...
+
+    def error_body(self, problem: Problem, request_id: str) -> bytes:
+        """The JSON body of an HTTP error. A `Problem.body` is passed on unchanged."""
+        ...
+
+    def fold(self, events: Iterable[Event]) -> bytes:
+        """The answer so far, as the one JSON object that an unstreamed call would give.
+
+        Events that say how a stream failed are not part of the answer.
+        """
+        ...
