@@ -1,0 +1,115 @@
+"""Which provider serves a model: names and patterns, and the targets behind them.
+
+Owns the matching. It knows no provider, only their names and dialects. What surprises is the
+star: alone behind a provider (``openai/*``) it stands for the client's whole name, so that
+``gpt-*`` may pass through unchanged; but where the pattern ends in ``/*`` (``groq/*``) it
+stands for what comes after the slash, because there the first part chose the provider. Within
+a longer target (``vllm/meta/*``) it always stands for what the pattern's star matched.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+
+from proxy.errors import MalformedRequest, ModelNotFound
+
+MODEL_CHARS_MAX = 200
+"""The longest model name that is looked up. Chosen: several times the longest there is."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A (provider, model) pair that can serve a name. A route's own may hold a star."""
+
+    provider: str
+    model: str
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A configured model: the name clients ask for, perhaps with one star, and who serves it."""
+
+    name: str
+    target: Target
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether the name stands for many."""
+        return "*" in self.name
+
+    def serve(self, model: str) -> Target | None:
+        """The target for a client's `model`; None if this route is not for it."""
+        matched = match(self.name, model)
+        if matched is None:
+            return None
+        if self.target.model == "*" and not self.name.endswith("/*"):
+            return Target(self.target.provider, model)
+        served = self.target.model.replace("*", matched)
+        return Target(self.target.provider, served) if served else None
+
+
+class Routes:
+    """All configured models."""
+
+    def __init__(self, routes: Sequence[Route], paths: Mapping[str, str]) -> None:
+        """`paths` says for each dialect where clients ask in it."""
+        self._exact = {route.name: route for route in routes if not route.is_pattern}
+        patterns = [route for route in routes if route.is_pattern]
+        self.patterns: Sequence[Route] = sorted(
+            patterns, key=lambda route: len(route.name), reverse=True
+        )
+        """The longest first: the order in which they are tried."""
+        self._paths = paths
+
+    def resolve(self, model: str, allowed: Collection[str] | None = None) -> Target:
+        """Who serves `model`, for a caller that may use `allowed` (None: all).
+
+        The exact name wins over patterns, a longer pattern over a shorter one, the earlier
+        over the later. Raises `ModelNotFound` also for what exists and is not allowed.
+        """
+        target = self._serve(model) if is_allowed(allowed, model) else None
+        if target is None:
+            raise ModelNotFound(model)
+        return target
+
+    def _serve(self, model: str) -> Target | None:
+        if not 0 < len(model) <= MODEL_CHARS_MAX:
+            return None
+        exact = self._exact.get(model)
+        if exact is not None:
+            return exact.target
+        served = (route.serve(model) for route in self.patterns)
+        return next((target for target in served if target is not None), None)
+
+    def names(self, allowed: Collection[str] | None = None) -> Sequence[str]:
+        """The single names that can be asked for, in the order of the config.
+
+        What patterns stand for only their providers know; but a name that a caller is
+        explicitly allowed is one, where a pattern serves it.
+        """
+        names = [name for name in self._exact if is_allowed(allowed, name)]
+        others = [name for name in allowed or () if "*" not in name and name not in self._exact]
+        return [*names, *(name for name in others if self._serve(name) is not None)]
+
+    def check_dialect(self, model: str, dialect: str, spoken: Collection[str]) -> None:
+        """Raise `MalformedRequest` unless the model's provider is among those that speak it."""
+        if dialect in spoken:
+            return
+        ways = " or ".join(f"POST {self._paths[other]}" for other in sorted(spoken))
+        raise MalformedRequest(
+            f"The provider of model {model[:100]!r} does not speak {dialect}; "
+            f"ask for it at {ways}.",
+            param="model",
+        )
+
+
+def is_allowed(allowed: Collection[str] | None, model: str) -> bool:
+    """Whether a list of names and patterns (None: everything) includes `model`."""
+    return allowed is None or any(match(name, model) is not None for name in allowed)
+
+
+def match(name: str, model: str) -> str | None:
+    """What the star of `name` matched in `model`, "" where both are equal; None if neither."""
+    head, star, tail = name.partition("*")
+    if not star:
+        return "" if name == model else None
+    fits = len(model) >= len(head) + len(tail) and model.startswith(head) and model.endswith(tail)
+    return model[len(head) : len(model) - len(tail)] if fits else None

@@ -1,0 +1,148 @@
+"""Routes: which provider serves the name that a client asks for."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import MalformedRequest, ModelNotFound
+from proxy.policy.routes import MODEL_CHARS_MAX, Route, Routes, Target, is_allowed, match
+
+PATHS = {
+    "openai.chat": "/v1/chat/completions",
+    "anthropic.messages": "/v1/messages",
+}
+
+
+def routes(table: dict[str, str]) -> Routes:
+    """`table` maps names to targets as the config writes them."""
+    return Routes(
+        [
+            Route(name, Target(*target.split("/", 1)))  # provider, model
+            for name, target in table.items()
+        ],
+        PATHS,
+    )
+
+
+EVERYTHING = routes(
+    {
+        "fast": "openai/gpt-5-mini",
+        "gpt-*": "openai/*",
+        "gpt-4*": "azure/prod-gpt-4*",
+        "gpt-4o": "openai/gpt-4o-2024-11-20",
+        "groq/*": "groq/*",
+        "meta/*": "vllm/meta/*",
+        "*-preview": "google/*",
+        "claude-*-latest": "anthropic/claude-*",
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("fast", ("openai", "gpt-5-mini")),
+        ("gpt-5", ("openai", "gpt-5")),
+        ("gpt-", ("openai", "gpt-")),
+        ("gpt-4o", ("openai", "gpt-4o-2024-11-20")),
+        ("gpt-4.1", ("azure", "prod-gpt-4.1")),
+        ("gpt-4", ("azure", "prod-gpt-4")),
+        ("groq/llama/70b", ("groq", "llama/70b")),
+        ("meta/llama-3", ("vllm", "meta/llama-3")),
+        ("veo-preview", ("google", "veo-preview")),
+        ("claude-opus-latest", ("anthropic", "claude-opus")),
+        ("*", None),
+        ("groq/", None),
+        ("fas", None),
+        ("fast ", None),
+        ("FAST", None),
+        ("", None),
+        ("xgpt-5", None),
+        ("claude-latest", None),
+        ("gpt-" + "x" * MODEL_CHARS_MAX, None),
+    ],
+)
+def test_a_name_leads_to_its_target(model: str, expected: tuple[str, str] | None) -> None:
+    if expected is None:
+        with pytest.raises(ModelNotFound) as caught:
+            EVERYTHING.resolve(model)
+        assert caught.value.problem().param == "model"
+    else:
+        assert EVERYTHING.resolve(model) == Target(*expected)
+
+
+def test_a_longer_pattern_wins_wherever_it_stands() -> None:
+    table = {"*": "a/*", "gpt-*": "b/*", "gpt-4*": "c/*"}
+    for names in (list(table), list(reversed(table))):
+        ordered = routes({name: table[name] for name in names})
+
+        served = [ordered.resolve(model).provider for model in ("x", "gpt-5", "gpt-4o")]
+
+        assert served == ["a", "b", "c"]
+
+
+def test_of_two_patterns_of_one_length_the_earlier_wins() -> None:
+    assert routes({"a*": "one/*", "*b": "two/*"}).resolve("ab").provider == "one"
+
+
+@given(model=st.text(min_size=1, max_size=MODEL_CHARS_MAX))
+def test_a_lone_star_passes_every_name_on_unchanged(model: str) -> None:
+    assert routes({"*": "openai/*"}).resolve(model) == Target("openai", model)
+
+
+@given(head=st.text(max_size=4), middle=st.text(max_size=4), tail=st.text(max_size=4))
+def test_a_star_matches_whatever_stands_in_its_place(head: str, middle: str, tail: str) -> None:
+    pattern = f"{head}*{tail}"
+    if pattern.count("*") == 1:
+        assert match(pattern, head + middle + tail) == middle
+
+
+@pytest.mark.parametrize(
+    ("allowed", "model", "expected"),
+    [
+        (None, "gpt-5", True),
+        ((), "gpt-5", False),
+        (("gpt-5",), "gpt-5", True),
+        (("gpt-*",), "gpt-5", True),
+        (("gpt-4*", "claude-*"), "gpt-5", False),
+    ],
+)
+def test_a_list_of_models_allows_names_and_patterns(
+    allowed: tuple[str, ...] | None, model: str, expected: bool
+) -> None:
+    assert is_allowed(allowed, model) is expected
+
+
+def test_a_model_that_the_caller_may_not_use_is_not_found() -> None:
+    assert EVERYTHING.resolve("gpt-5", ("gpt-*",)) == Target("openai", "gpt-5")
+    with pytest.raises(ModelNotFound):
+        EVERYTHING.resolve("fast", ("gpt-*",))
+
+
+def test_names_are_those_of_the_config_and_those_explicitly_allowed() -> None:
+    assert EVERYTHING.names() == ["fast", "gpt-4o"]
+    assert EVERYTHING.names(("gpt-*",)) == ["gpt-4o"]
+    assert EVERYTHING.names(("fast", "gpt-5", "unheard-of")) == ["fast", "gpt-5"]
+    assert EVERYTHING.names(()) == []
+
+
+def test_patterns_are_listed_longest_first() -> None:
+    lengths = [len(route.name) for route in EVERYTHING.patterns]
+
+    assert lengths == sorted(lengths, reverse=True)
+    assert len(lengths) == 6
+
+
+def test_a_provider_is_asked_in_a_dialect_that_it_speaks() -> None:
+    EVERYTHING.check_dialect("gpt-5", "openai.chat", {"openai.chat"})
+
+
+def test_asking_in_another_dialect_says_where_to_ask() -> None:
+    with pytest.raises(MalformedRequest) as caught:
+        EVERYTHING.check_dialect("claude-x", "openai.chat", {"anthropic.messages"})
+
+    assert caught.value.param == "model"
+    assert str(caught.value) == (
+        "The provider of model 'claude-x' does not speak openai.chat; "
+        "ask for it at POST /v1/messages."
+    )
