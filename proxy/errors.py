@@ -196,7 +196,9 @@ class AheadOfStream(CallerError):
         self.last_id = last_id
 
     def __str__(self) -> str:
-        return f"Event {self.after} does not exist: the last event of this stream is {self.last_id}."
+        return (
+            f"Event {self.after} does not exist: the last event of this stream is {self.last_id}."
+        )
 
 
 class StreamGone(CallerError):

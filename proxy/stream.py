@@ -108,8 +108,8 @@ class Birth(msgspec.Struct, frozen=True):
     """How long it can be resumed after its end; 0 erases it at the end."""
     detach: Detach = Detach()
     tag: str | None = None
-    is_streamed: bool = True
-    """False where the client asked for one JSON answer."""
+    idempotency_key: str | None = None
+    """The claim it holds in the ledger, to be given back if it ends before its first content."""
 
 
 class State(msgspec.Struct, frozen=True):

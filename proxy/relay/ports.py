@@ -172,8 +172,10 @@ class Journal(Protocol):
         ...
 
     def on_hint(self, call: Callable[[StreamId], None]) -> None:
-        """Call `call` when a stream that this process produces should renew its lease now:
-        a cancel was asked, or its last reader left. Hints may be lost."""
+        """Call `call` when a stream that this process produces should renew its lease now.
+
+        That is when a cancel was asked, or its last reader left. Hints may be lost.
+        """
         ...
 
 
@@ -303,9 +305,7 @@ class Provider(Protocol):
         """Its own. `connect_s` it keeps itself; the producer keeps the others."""
         ...
 
-    def stream(
-        self, request: UpstreamRequest
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def stream(self, request: UpstreamRequest) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Ask. Entering returns once the provider has answered 2xx; iterate for body bytes.
 
         Leaving the context closes the provider's connection, unless the body was read to its

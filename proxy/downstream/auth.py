@@ -1,0 +1,67 @@
+"""Who is asking, and whether open access may be used from where they are.
+
+Keys are taken from headers alone, never from a URL. With no key configured everybody on this
+machine is the operator, but nobody from the web: a page of another site, or a name that was
+rebound to this address, is refused before anything is looked at.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from proxy.downstream.desk import Desk
+from proxy.errors import NotAuthenticated, NotPermitted, StreamNotFound
+from proxy.policy.keys import Principal
+from proxy.stream import State
+
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def authenticate(desk: Desk, headers: Mapping[str, str]) -> Principal:
+    """The principal of a request. Raises `NotAuthenticated`, or `NotPermitted` for the web."""
+    if desk.keyring.is_open:
+        refuse_the_web(headers)
+        return desk.keyring.open_principal
+    credential = _credential(headers)
+    if not credential:
+        raise NotAuthenticated(
+            "A key is needed: send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'."
+        )
+    principal = desk.keyring.find(credential, desk.switchboard.clock.now())
+    if principal is None:
+        raise NotAuthenticated("This key is not known here, or it has expired.")
+    return principal
+
+
+def _credential(headers: Mapping[str, str]) -> str:
+    key = headers.get("x-api-key", "").strip()
+    if key:
+        return key
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    return bearer.strip() if scheme.lower() == "bearer" else ""
+
+
+def refuse_the_web(headers: Mapping[str, str]) -> None:
+    """Raise `NotPermitted` unless the request comes from a program on this machine."""
+    host = headers.get("host", "")
+    if _host_name(host) not in _LOOPBACK_NAMES:
+        raise NotPermitted(
+            "Without keys this proxy answers only to a loopback name, such as localhost."
+        )
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != host:
+        raise NotPermitted("Without keys this proxy does not answer pages of other origins.")
+    if headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
+        raise NotPermitted("Without keys this proxy does not answer other sites.")
+
+
+def _host_name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def must_own(principal: Principal, state: State) -> None:
+    """Raise the same `StreamNotFound` for another owner's stream as for an unknown one."""
+    if state.birth.owner != principal.owner and not principal.is_operator:
+        raise StreamNotFound

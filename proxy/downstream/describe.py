@@ -1,0 +1,74 @@
+"""A stream in words: its state as JSON, and the response headers that name it."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from proxy.stream import State, StreamId, Usage
+
+
+class StreamError(msgspec.Struct, frozen=True):
+    """Why a stream did not complete."""
+
+    code: str
+    message: str
+
+
+class StreamView(msgspec.Struct, frozen=True):
+    """A stream's state, as ``GET /v1/streams/{id}`` answers it. Times are RFC 3339 in UTC."""
+
+    id: StreamId
+    status: str
+    """``running`` or ``ended``."""
+    ending: str | None
+    dialect: str
+    model: str
+    provider: str
+    tag: str | None
+    last_event_id: int
+    created_at: str
+    ended_at: str | None
+    expires_at: str | None
+    usage: Usage | None
+    error: StreamError | None
+
+
+def rfc3339(unix_s: float) -> str:
+    """A moment in UTC, with milliseconds."""
+    moment = datetime.fromtimestamp(unix_s, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def view(state: State) -> StreamView:
+    """What its owner may know of a stream."""
+    birth = state.birth
+    problem = state.problem
+    return StreamView(
+        id=birth.id,
+        status="running" if state.ending is None else "ended",
+        ending=state.ending,
+        dialect=birth.dialect,
+        model=birth.model,
+        provider=birth.provider,
+        tag=birth.tag,
+        last_event_id=state.last_id,
+        created_at=rfc3339(birth.created_at),
+        ended_at=None if state.ended_at is None else rfc3339(state.ended_at),
+        expires_at=None if state.expires_at is None else rfc3339(state.expires_at),
+        usage=state.usage,
+        error=None if problem is None else StreamError(problem.code, problem.message),
+    )
+
+
+def stream_headers(state: State, now: float) -> list[tuple[str, str]]:
+    """What names a stream in an answer.
+
+    ``Midstream-Expires`` is when it can no longer be resumed; while it runs, the earliest
+    moment at which that could be.
+    """
+    expires_at = state.expires_at or now + state.birth.retention_s
+    return [
+        ("midstream-stream", state.birth.id),
+        ("location", f"/v1/streams/{state.birth.id}"),
+        ("midstream-expires", rfc3339(expires_at)),
+    ]

@@ -1,0 +1,40 @@
+"""What every handler needs, in one place. Built once by the composition root."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from proxy.observe import Observer
+from proxy.policy.keys import Keyring
+from proxy.policy.routes import Routes
+from proxy.relay.ports import Provider
+from proxy.relay.switchboard import Switchboard
+from proxy.stream import Detach
+from proxy.wire.dialect import Dialect
+
+
+class HttpSettings(msgspec.Struct, frozen=True):
+    """What the handlers are told by the config."""
+
+    body_bytes_max: int
+    heartbeat_s: float
+    reader_stall_s: float
+    first_content_s: float
+    """How long a streamed POST holds its status back, so that an early failure can be one."""
+    retention_s: float
+    retention_max_s: float
+    detach: Detach
+
+
+class Desk(msgspec.Struct, frozen=True):
+    """See the module."""
+
+    switchboard: Switchboard
+    dialects: Mapping[str, Dialect]
+    providers: Mapping[str, Provider]
+    routes: Routes
+    keyring: Keyring
+    observer: Observer
+    settings: HttpSettings
+    ping: Callable[[], Awaitable[None]]
+    """Reaches the store, or raises `StoreUnavailable`."""

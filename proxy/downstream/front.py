@@ -1,0 +1,37 @@
+"""The outermost application: gives each request an id, and tells the observer what was served."""
+
+import asyncio
+
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from proxy.observe import Observer
+from proxy.relay.ports import Entropy
+
+
+class Front:
+    """ASGI around ASGI. It wraps no `send`, so it costs a token nothing."""
+
+    def __init__(self, app: ASGIApp, observer: Observer, entropy: Entropy) -> None:
+        self._app = app
+        self._observer = observer
+        self._entropy = entropy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = asyncio.get_running_loop().time()
+        state = scope.setdefault("state", {})
+        state["request_id"] = "req_" + self._entropy.random_bytes(12).hex()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._observer.served(
+                method=scope["method"],
+                route=str(scope.get("path_template", "")),
+                status=state.get("status", 499),
+                ms=(asyncio.get_running_loop().time() - begun) * 1000,
+                request=state["request_id"],
+                stream=state.get("stream"),
+            )

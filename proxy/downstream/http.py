@@ -1,0 +1,156 @@
+"""uvicorn's HTTP/1.1 protocol, with the limits that it lacks, and a handle on the socket.
+
+uvicorn with httptools takes headers without end, and waits for them for ever; and an ASGI
+application can neither see what a client has not taken yet nor drop a connection. All four
+are mended here, and nothing else is changed.
+"""
+
+import asyncio
+from typing import Any, NamedTuple
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+EXTENSION = "midstream.wire"
+"""The key of a `Wire` in ``scope["extensions"]``."""
+
+
+class Wire:
+    """What a response may know of, and do to, its connection."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def unsent_bytes(self) -> int:
+        """What was given to the connection, and has not gone to the kernel."""
+        return 0 if self._transport.is_closing() else self._transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        """Drop the connection now, with what is unsent."""
+        self._transport.abort()
+
+
+class HttpLimits(NamedTuple):
+    """What one request may take."""
+
+    header_bytes_max: int
+    header_count_max: int
+    headers_s: float
+    """From the first byte of a request (or the opening of the connection) to its last header."""
+    body_s: float
+    """From the last header to the last byte of the body."""
+    linger_s: float
+    """For a client to take the end of its last answer, before the connection is dropped."""
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """See the module. `limits` is set by `limited_protocol`."""
+
+    limits: HttpLimits
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's signature
+        super().__init__(*args, **kwargs)
+        self._header_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._is_receiving = False
+        self._is_refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give the first request its deadline."""
+        super().connection_made(transport)
+        self._arm(self.limits.headers_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the deadline back."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """A request that follows on the same connection gets its own deadline."""
+        if not self._is_receiving and self._deadline is None:
+            self._arm(self.limits.headers_s)
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Count from nothing, and hand out the wire."""
+        super().on_message_begin()
+        self._header_bytes = 0
+        self._is_receiving = True
+        self.scope["extensions"] = {EXTENSION: Wire(self.transport)}  # type: ignore[typeddict-item]
+
+    def on_url(self, url: bytes) -> None:
+        """Count it with the headers."""
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count it."""
+        super().on_header(name, value)
+        self._count(len(name) + len(value) + 4)
+        if len(self.headers) > self.limits.header_count_max:
+            self._refuse()
+
+    def on_headers_complete(self) -> None:
+        """From here on the body's deadline runs."""
+        self._arm(self.limits.body_s)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is here."""
+        self._is_receiving = False
+        self._disarm()
+        super().on_message_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection; drop it if its client never takes what is left."""
+        super().timeout_keep_alive_handler()
+        if self.transport.get_write_buffer_size() > 0:
+            self._arm(self.limits.linger_s)
+
+    # --- limits -------------------------------------------------------------------------------
+
+    def _count(self, count: int) -> None:
+        self._header_bytes += count
+        if self._header_bytes > self.limits.header_bytes_max:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """More headers than allowed: stop the parser, which asks for an answer to that."""
+        self._is_refused = True
+        raise HeadersTooLarge
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn answers when the parser stops; 431 if that was our doing."""
+        self._disarm()
+        if not self._is_refused:
+            super().send_400_response(msg)
+            return
+        self.transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+            b"content-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.close()
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(seconds, self._expire)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        """The request did not come in time."""
+        self._deadline = None
+        self.transport.abort()
+
+
+class HeadersTooLarge(Exception):
+    """Stops httptools in the middle of a message; never leaves this module's parser."""
+
+
+def limited_protocol(limits: HttpLimits) -> type[LimitedProtocol]:
+    """The protocol class for uvicorn's ``http=``."""
+    return type("MidstreamProtocol", (LimitedProtocol,), {"limits": limits})

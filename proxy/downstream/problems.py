@@ -1,0 +1,72 @@
+"""Errors on their way out: any exception becomes an HTTP answer in the caller's dialect."""
+
+from collections.abc import Mapping
+
+from litestar import Request
+from litestar.exceptions import HTTPException
+from litestar.types import Scope
+
+from proxy.downstream.desk import Desk
+from proxy.downstream.exchange import Answer, read_headers, request_id
+from proxy.errors import (
+    InternalError,
+    MalformedRequest,
+    MethodNotAllowed,
+    MidstreamError,
+    RouteNotFound,
+)
+from proxy.stream import Problem
+from proxy.wire.dialect import Dialect
+
+
+def dialect_of_caller(
+    scope: Scope, headers: Mapping[str, str], dialects: Mapping[str, Dialect]
+) -> Dialect:
+    """Whose errors the caller understands: by the path, else by the headers its SDK sends."""
+    for dialect in dialects.values():
+        if scope["path"].startswith(dialect.path):
+            return dialect
+    name = "anthropic.messages" if "anthropic-version" in headers else "openai.chat"
+    return dialects[name]
+
+
+def problem_answer(
+    scope: Scope,
+    problem: Problem,
+    dialect: Dialect,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Answer:
+    """An HTTP error. `x-should-retry` tells the SDKs what a status alone cannot."""
+    extra = [*headers, ("x-should-retry", "true" if problem.is_retryable else "false")]
+    if problem.retry_after_s is not None:
+        extra.append(("retry-after", str(max(1, -int(-problem.retry_after_s // 1)))))
+        extra.append(("retry-after-ms", str(max(1, round(problem.retry_after_s * 1000)))))
+    if problem.status == 401:
+        extra.append(("www-authenticate", "Bearer"))
+    body = dialect.error_body(problem, request_id(scope))
+    return Answer(problem.status, body, headers=extra)
+
+
+def as_own_error(error: Exception) -> MidstreamError:
+    """What Litestar raises, in our own tree."""
+    if isinstance(error, MidstreamError):
+        return error
+    if isinstance(error, HTTPException):
+        if error.status_code == 404:
+            return RouteNotFound()
+        if error.status_code == 405:
+            return MethodNotAllowed()
+        if error.status_code < 500:
+            return MalformedRequest(error.detail)
+    return InternalError()
+
+
+def handle_error(request: Request, error: Exception) -> Answer:  # type: ignore[type-arg]
+    """Litestar's exception handler for everything."""
+    desk: Desk = request.app.state.desk
+    own = as_own_error(error)
+    if isinstance(own, InternalError):
+        desk.observer.internal_error(error, request=request_id(request.scope))
+    headers = read_headers(request.scope)
+    dialect = dialect_of_caller(request.scope, headers, desk.dialects)
+    return problem_answer(request.scope, own.problem(), dialect)

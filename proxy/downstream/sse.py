@@ -1,0 +1,154 @@
+"""A cursor's events as server-sent events, on one HTTP response.
+
+Pulls from the cursor and sends; holds at most one batch and what the connection has not taken.
+A reader that takes nothing for `stall_s` is dropped: its connection is aborted, and it may
+resume. Two things surprise: a send to a client that has left succeeds silently, so leaving is
+watched for beside; and nothing is sent before the first event or the first heartbeat, so that
+an early failure can still be an HTTP status.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from proxy.downstream.exchange import Headers, common_headers
+from proxy.downstream.http import EXTENSION, Wire
+from proxy.downstream.leaving import close_on_leave, unless_left
+from proxy.errors import StreamGone
+from proxy.relay.cursor import Cursor
+from proxy.relay.tail import Batch
+from proxy.wire.sse import encode_batch, encode_first
+
+_RETRY_MS = 1000
+"""What a browser waits before it comes back. Chosen: the library's first step."""
+
+_CHECKS_PER_STALL = 6
+
+
+class SseSettings(msgspec.Struct, frozen=True):
+    """What a response is told by dialect and config."""
+
+    heartbeat: bytes
+    heartbeat_s: float
+    stall_s: float
+
+
+class EventStream:
+    """The response. `hold`, if given, may answer in its stead (see `generate`)."""
+
+    def __init__(
+        self,
+        cursor: Cursor,
+        settings: SseSettings,
+        headers: Sequence[tuple[str, str]],
+        *,
+        is_leaving: Callable[[], bool],
+        hold: Callable[[], Awaitable[ASGIApp | None]] | None = None,
+    ) -> None:
+        self._cursor = cursor
+        self._settings = settings
+        self._headers = headers
+        self._is_leaving = is_leaving
+        self._hold = hold
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send to the end of the stream, or of the reader."""
+        cursor = self._cursor
+        leaving = asyncio.create_task(close_on_leave(receive, cursor))
+        try:
+            if self._hold is not None:
+                instead = await unless_left(self._hold(), leaving)
+                if cursor.is_closed:
+                    return
+                if instead is not None:
+                    await instead(scope, receive, send)
+                    return
+            scope["state"]["status"] = 200
+            start = {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": self._start_headers(scope),
+            }
+            await send(start)  # type: ignore[arg-type]
+            watchdog = Watchdog(scope, self._settings.stall_s)
+            try:
+                await self._send_events(send, watchdog)
+            finally:
+                watchdog.stop()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            cursor.close()
+            leaving.cancel()
+
+    def _start_headers(self, scope: Scope) -> Headers:
+        headers = common_headers(scope)
+        headers.append((b"content-type", b"text/event-stream; charset=utf-8"))
+        headers.append((b"x-accel-buffering", b"no"))
+        headers.extend((name.encode(), value.encode()) for name, value in self._headers)
+        return headers
+
+    async def _send_events(self, send: Send, watchdog: "Watchdog") -> None:
+        cursor, settings = self._cursor, self._settings
+        is_first = True
+        while True:
+            try:
+                batch = await cursor.next(settings.heartbeat_s)
+            except StreamGone:
+                return
+            if batch is not None:
+                frames = first_frames(batch) if is_first else batch_frames(batch)
+                is_first = False
+            elif cursor.is_closed or cursor.is_at_end or self._is_leaving():
+                return
+            else:
+                frames = settings.heartbeat
+            watchdog.sent_bytes += len(frames)
+            await send({"type": "http.response.body", "body": frames, "more_body": True})
+            if batch is not None and batch.ending is not None:
+                return
+
+
+def batch_frames(batch: Batch) -> bytes:
+    """A batch on the wire, made once for all readers of it."""
+    if batch.frames is None:
+        batch.frames = encode_batch(batch.events)
+    return batch.frames
+
+
+def first_frames(batch: Batch) -> bytes:
+    """The same with the `retry:` that rides in a connection's first event."""
+    return encode_first(batch.events[0], _RETRY_MS) + encode_batch(batch.events[1:])
+
+
+class Watchdog:
+    """Aborts a connection whose client takes nothing for `stall_s` while something is unsent."""
+
+    def __init__(self, scope: Scope, stall_s: float) -> None:
+        self.sent_bytes = 0
+        """What was given to the connection so far."""
+        self._wire: Wire | None = (scope.get("extensions") or {}).get(EXTENSION)  # type: ignore[assignment]
+        self._stall_s = stall_s
+        self._every_s = stall_s / _CHECKS_PER_STALL
+        self._loop = asyncio.get_running_loop()
+        self._taken_bytes = 0
+        self._progress_at = self._loop.time()
+        self._timer = self._loop.call_later(self._every_s, self._check)
+
+    def stop(self) -> None:
+        """The response is over, or its end is in the hands of the connection."""
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        assert self._wire is not None, "served by our own protocol"
+        now = self._loop.time()
+        unsent = self._wire.unsent_bytes()
+        taken = self.sent_bytes - unsent
+        if unsent == 0 or taken > self._taken_bytes:
+            self._taken_bytes = max(taken, self._taken_bytes)
+            self._progress_at = now
+        elif now - self._progress_at >= self._stall_s:
+            self._wire.abort()
+            return
+        self._timer = self._loop.call_later(self._every_s, self._check)

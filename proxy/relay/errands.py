@@ -1,0 +1,29 @@
+"""Small jobs at the store that nobody waits for, with an owner that awaits them all."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+
+from proxy.errors import StoreUnavailable
+
+
+class Errands:
+    """Runs inside one task group.
+
+    A store that is away is no reason to fail: each job is one that a lease, an expiry or the
+    sweep does in the end.
+    """
+
+    def __init__(self, tasks: asyncio.TaskGroup, on_trouble: Callable[[], None]) -> None:
+        self._tasks = tasks
+        self.on_trouble = on_trouble
+
+    def run(self, job: Coroutine[object, object, None]) -> None:
+        """Start `job` beside."""
+        self._tasks.create_task(self.quietly(job))
+
+    async def quietly(self, job: Awaitable[None]) -> None:
+        """Do `job` now, and do not mind if the store is away."""
+        try:
+            await job
+        except StoreUnavailable:
+            self.on_trouble()

@@ -1,0 +1,213 @@
+"""The one task that reads a provider and writes one journal.
+
+It belongs to the stream, not to the request that started it: who reads, and whether anybody
+does, it learns only from the store's receipts. It ends its stream exactly once, whatever
+happens, and has closed the provider's connection when it returns.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from proxy.errors import (
+    InternalError,
+    MidstreamError,
+    ProviderStalled,
+    ProviderTruncated,
+    StoreFull,
+    stream_problem,
+)
+from proxy.observe import Observer
+from proxy.relay.lifecycle import Phase, is_detached
+from proxy.relay.ports import Outcome, Provider, UpstreamRequest
+from proxy.relay.writer import Writer
+from proxy.stream import Ending, Frame, Problem
+from proxy.wire.dialect import Dialect, Translator
+from proxy.wire.sse import Parser
+
+_REARM_S = 1.0
+"""How late an idle deadline may be noticed, at most: re-arming a timer for each token would
+cost more than parsing it."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What a producer is to do: whom to ask, what, and how to hear the answer."""
+
+    provider: Provider
+    request: UpstreamRequest
+    dialect: Dialect
+    translator: Translator
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Why a running producer has to stop."""
+
+    ending: Ending
+    reason: str
+
+
+class Producer:
+    """See the module. `run` is the task; everything else may be called from outside."""
+
+    def __init__(
+        self, writer: Writer, work: Work, observer: Observer, *, event_bytes_max: int
+    ) -> None:
+        self.writer = writer
+        self.work = work
+        self.finished = asyncio.Event()
+        """Set when `run` has returned: the provider is closed, the ledger told."""
+        self._observer = observer
+        self._event_bytes_max = event_bytes_max
+        self._task: asyncio.Task[None] | None = None
+        self._stop: Stop | None = None
+        self._empty_since: float | None = None
+        self._deadline = ""
+        writer.on_receipt = self._look_at_receipt
+
+    # --- from outside -----------------------------------------------------------------------
+
+    def stop(self, ending: Ending, reason: str) -> None:
+        """End the stream now; the provider is closed at once. Only the first call counts."""
+        if self._stop is None and self.writer.phase is Phase.OPEN:
+            self._stop = Stop(ending, reason)
+            if self._task is not None:
+                self._task.cancel()
+
+    def _look_at_receipt(self) -> None:
+        receipt = self.writer.receipt
+        if self.writer.phase is Phase.LOST:
+            self._stop = self._stop or Stop(Ending.INTERRUPTED, "its lease was lost")
+            if self._task is not None and not self.finished.is_set():
+                self._task.cancel()
+        elif receipt.outcome is Outcome.FULL:
+            self.stop(Ending.INTERRUPTED, StoreFull.code)
+        elif receipt.is_cancel_asked:
+            self.stop(Ending.CANCELLED, "asked for")
+        elif receipt.readers is not None:
+            self._look_at_readers(receipt.readers)
+
+    def _look_at_readers(self, readers: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if readers > 0:
+            self._empty_since = None
+            return
+        if self._empty_since is None:
+            self._empty_since = now
+        if is_detached(self.writer.birth.detach.grace_s, readers, now - self._empty_since):
+            self.stop(Ending.CANCELLED, "its last reader left")
+
+    # --- the task ---------------------------------------------------------------------------
+
+    async def run(self, after_end: Callable[["Producer"], Awaitable[None]]) -> None:
+        """Produce to the end. Raises only the cancellation of the whole process.
+
+        `after_end` is awaited once the store has the end (or the writer is lost).
+        """
+        self._task = asyncio.current_task()
+        assert self._task is not None, "a producer is a task"
+        try:
+            if self._stop is None:
+                await self._produce()
+            else:
+                self._end_stopped(self._stop)
+        except asyncio.CancelledError:
+            if self._stop is None:
+                raise
+            self._task.uncancel()
+            self._end_stopped(self._stop)
+        self._task = None  # from here on nobody cancels it: the end has to be written
+        await self.writer.done.wait()
+        await after_end(self)
+        self.finished.set()
+
+    async def _produce(self) -> None:
+        name = self.work.provider.name
+        try:
+            await self._listen()
+        except MidstreamError as error:
+            self._observer.provider_failed(self.writer.birth.id, name, error)
+            self._end_failed(error)
+        except Exception as error:  # noqa: BLE001 - a task's root: a bug must still end the stream
+            self._observer.internal_error(error)
+            self._end_failed(InternalError())
+
+    async def _listen(self) -> None:
+        deadlines = self.work.provider.deadlines
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        over_at = begun + deadlines.total_s
+        self._deadline = "first_event"
+        try:
+            first_at = begun + min(deadlines.first_event_s, deadlines.total_s)
+            async with asyncio.timeout_at(first_at) as timer:
+                await self._read(timer, over_at)
+        except TimeoutError as error:
+            if not timer.expired():
+                raise
+            seconds = {
+                "first_event": deadlines.first_event_s,
+                "idle": deadlines.idle_s,
+                "total": deadlines.total_s,
+            }[self._deadline]
+            raise ProviderStalled(self._deadline, seconds) from error
+
+    async def _read(self, timer: asyncio.Timeout, over_at: float) -> None:
+        """From the first byte to the terminator."""
+        loop = asyncio.get_running_loop()
+        idle_s = self.work.provider.deadlines.idle_s
+        parser = Parser(self._event_bytes_max)
+        rearm_at = 0.0
+        async with self.work.provider.stream(self.work.request) as chunks:
+            async for chunk in chunks:
+                frames = parser.feed(chunk)
+                if not frames:
+                    continue
+                self._hear(frames)
+                if self.writer.phase is not Phase.OPEN:
+                    return
+                now = loop.time()
+                if now >= rearm_at:
+                    self._deadline = "idle" if now + idle_s < over_at else "total"
+                    timer.reschedule(min(now + idle_s + _REARM_S, over_at))
+                    rearm_at = now + min(_REARM_S, idle_s)
+                if not self.writer.room.is_set():
+                    await self._wait_for_room(timer, over_at)
+                    rearm_at = 0.0
+        raise ProviderTruncated
+
+    def _hear(self, frames: Sequence[Frame]) -> None:
+        """Everything that came in one read goes into one append."""
+        writer, translator = self.writer, self.work.translator
+        try:
+            for frame in frames:
+                for own in translator.hear(frame):
+                    writer.add(own)
+                if translator.is_complete:
+                    break
+        finally:
+            writer.usage = translator.usage
+            writer.has_content = translator.has_content
+        if translator.is_complete:
+            writer.end(Ending.COMPLETED, None, None)
+        else:
+            writer.flush()
+
+    async def _wait_for_room(self, timer: asyncio.Timeout, over_at: float) -> None:
+        """The store is behind: stop reading. That is no fault of the provider's."""
+        self._deadline = "total"
+        timer.reschedule(over_at)
+        await self.writer.room.wait()
+
+    # --- how it ends ------------------------------------------------------------------------
+
+    def _end_failed(self, error: MidstreamError) -> None:
+        self._end(Ending.FAILED, error.problem())
+
+    def _end_stopped(self, stop: Stop) -> None:
+        stream = self.writer.birth.id
+        self._end(stop.ending, stream_problem(stop.ending, stop.reason, stream))
+
+    def _end(self, ending: Ending, problem: Problem) -> None:
+        frame = self.work.dialect.last_frame(ending, problem)
+        self.writer.end(ending, problem, frame)

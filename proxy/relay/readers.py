@@ -1,0 +1,154 @@
+"""All cursors of one process, and the tails they share.
+
+A tail is here for as long as somebody holds it: the producer of its stream, or a cursor. One
+that is fed by bells is subscribed by the first cursor that needs it.
+"""
+
+import asyncio
+
+from proxy.errors import StreamGone
+from proxy.relay.cursor import Cursor
+from proxy.relay.errands import Errands
+from proxy.relay.ports import Entropy, Journal
+from proxy.relay.tail import Tail
+from proxy.stream import State, StreamId
+
+_PRESENCE_S = 30.0
+"""The lease of an attending reader: how long a worker's death keeps its readers counted."""
+
+
+class Readers:
+    """See the module."""
+
+    def __init__(
+        self, journal: Journal, entropy: Entropy, errands: Errands, *, look_again_s: float
+    ) -> None:
+        self._journal = journal
+        self._entropy = entropy
+        self._errands = errands
+        self._look_again_s = look_again_s
+        self._tails: dict[StreamId, Tail] = {}
+        self._cursors: dict[Cursor, None] = {}
+        self._present: dict[Cursor, str] = {}
+        self._watching: dict[StreamId, asyncio.Lock] = {}
+
+    def __len__(self) -> int:
+        return len(self._cursors)
+
+    # --- tails ----------------------------------------------------------------------------------
+
+    def new_local_tail(self, stream: StreamId) -> Tail:
+        """The tail of a stream that is produced here. Let it go with `let_go`."""
+        tail = Tail(stream, last_id=0, is_local=True)
+        tail.holders = 1
+        self._tails[stream] = tail
+        return tail
+
+    def let_go(self, tail: Tail) -> None:
+        """One holder less; the last one takes the tail along."""
+        tail.holders -= 1
+        if tail.holders > 0:
+            return
+        if self._tails.get(tail.stream) is tail:
+            del self._tails[tail.stream]
+            self._watching.pop(tail.stream, None)
+        watch, tail.watch = tail.watch, None
+        if watch is not None:
+            self._errands.run(watch.close())
+
+    def erase(self, stream: StreamId) -> None:
+        """Its readers here have nothing more to wait for."""
+        tail = self._tails.get(stream)
+        if tail is not None:
+            tail.erase()
+
+    def _tail(self, state: State, after: int) -> Tail:
+        tail = self._tails.get(state.birth.id)
+        if tail is None:
+            if state.ending is not None:
+                tail = Tail(state.birth.id, last_id=state.last_id, is_local=False)
+                tail.ending = state.ending
+            else:
+                tail = Tail(state.birth.id, last_id=after, is_local=False)
+                tail.doubt()
+            self._tails[state.birth.id] = tail
+        tail.holders += 1
+        return tail
+
+    async def _ensure_watch(self, tail: Tail) -> None:
+        """Have `tail` fed by bells. Returns at once if it is."""
+        if tail.watch is not None:
+            return
+        async with self._watching.setdefault(tail.stream, asyncio.Lock()):
+            if tail.watch is not None:
+                return
+            tail.holders += 1  # it must not be dropped while its watch is being made
+            try:
+                tail.watch = await self._journal.watch(tail.stream, tail.ring)
+            finally:
+                self.let_go(tail)
+
+    # --- cursors --------------------------------------------------------------------------------
+
+    async def open(self, state: State, after: int, *, lingers_s: float) -> Cursor:
+        """A cursor behind event `after`, which must exist. Close it.
+
+        It counts as a reader until `lingers_s` after it is closed.
+        """
+        if state.is_erased:
+            raise StreamGone
+
+        def closed(cursor: Cursor) -> None:
+            self._closed(cursor, lingers_s)
+
+        cursor = Cursor(
+            self._tail(state, after),
+            after,
+            state,
+            self._journal,
+            look_again_s=self._look_again_s,
+            ensure_watch=self._ensure_watch,
+            on_close=closed,
+            on_trouble=self._errands.on_trouble,
+        )
+        self._cursors[cursor] = None
+        if state.birth.detach.grace_s is not None and state.ending is None:
+            self._present[cursor] = reader = self._entropy.random_bytes(12).hex()
+            attending = self._journal.attend(state.birth.id, reader, _PRESENCE_S)
+            try:
+                await self._errands.quietly(attending)
+            except asyncio.CancelledError:
+                cursor.close()
+                raise
+        return cursor
+
+    def _closed(self, cursor: Cursor, lingers_s: float) -> None:
+        del self._cursors[cursor]
+        stream = cursor.tail.stream
+        reader = self._present.pop(cursor, None)
+        if reader is not None and not cursor.is_at_end:
+            if lingers_s > 0:
+                self._errands.run(self._journal.attend(stream, reader, lingers_s))
+            else:
+                self._errands.run(self._journal.leave(stream, reader))
+        self.let_go(cursor.tail)
+
+    def poke(self) -> None:
+        """Let every waiting reader look up."""
+        for cursor in list(self._cursors):
+            cursor.poke()
+
+    def close(self) -> None:
+        """Close every cursor."""
+        for cursor in list(self._cursors):
+            cursor.close()
+
+    async def keep_presence(self) -> None:
+        """Renew the presence of readers that count, until cancelled."""
+        while True:
+            await asyncio.sleep(_PRESENCE_S / 3)
+            for cursor, reader in list(self._present.items()):
+                if cursor in self._present and not cursor.is_at_end:
+                    stream = cursor.tail.stream
+                    attending = self._journal.attend(stream, reader, _PRESENCE_S)
+                    await self._errands.quietly(attending)

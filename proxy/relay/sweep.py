@@ -1,0 +1,101 @@
+"""The round that finds streams whose producer died, and writes their ending.
+
+Every worker sweeps; the ledger deals the streams out. A lease is judged by the store's clock,
+in the store, and only by a worker for which the store has been well for one whole lease:
+while the store was away nobody could renew.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from proxy.errors import StoreUnavailable, stream_problem
+from proxy.observe import Observer
+from proxy.relay.committer import Committer
+from proxy.relay.ports import Journal, Ledger
+from proxy.relay.writer import Writer
+from proxy.stream import Ending, State, StreamId
+from proxy.wire.dialect import Dialect
+
+_EVERY_S = 0.5
+"""Chosen: with a lease of 5 s a dead producer is found within the lease and a second."""
+
+_STREAMS_MAX = 200
+"""Of one round."""
+
+
+class Sweep:
+    """See the module."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        ledger: Ledger,
+        committer: Committer,
+        observer: Observer,
+        dialects: dict[str, Dialect],
+        *,
+        lease_s: float,
+        own: Collection[StreamId],
+        write: Callable[[State], Writer],
+    ) -> None:
+        self._journal = journal
+        self._ledger = ledger
+        self._committer = committer
+        self._observer = observer
+        self._dialects = dialects
+        self._lease_s = lease_s
+        self._own = own
+        self._write = write
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            begun = loop.time()
+            await asyncio.sleep(_EVERY_S)
+            if loop.time() - begun > self._lease_s:  # this process itself stood still
+                self._committer.note_trouble()
+            if self._committer.well_for_s < self._lease_s:
+                continue
+            try:
+                await self.round()
+            except StoreUnavailable:
+                self._committer.note_trouble()
+
+    async def round(self) -> None:
+        """One round."""
+        due = [s for s in await self._ledger.overdue(_STREAMS_MAX) if s not in self._own]
+        if not due:
+            return
+        taken = await self._journal.take_over(due)
+        left = [s for s, state in zip(due, taken, strict=True) if state is None]
+        for state in taken:
+            if state is not None:
+                self._interrupt(state)
+        if left:
+            await self._settle_ended(left)
+
+    def _interrupt(self, state: State) -> None:
+        """The producer is dead: end what it had begun."""
+        writer = self._write(state)
+        ending = Ending.CANCELLED if state.is_cancel_asked else Ending.INTERRUPTED
+        problem = stream_problem(ending, "its worker died", state.birth.id)
+        frame = self._dialects[state.birth.dialect].last_frame(ending, problem)
+        writer.end(ending, problem, frame)
+        self._observer.sweep_ended(state.birth.id, ending)
+
+    async def _settle_ended(self, streams: list[StreamId]) -> None:
+        """Streams whose worker died after the end, but before it told the ledger."""
+        states = await self._journal.states(streams)
+        for stream, state in zip(streams, states, strict=True):
+            if state is None or state.ending is not None or state.is_erased:
+                await settle(self._ledger, stream, state)
+
+
+async def settle(ledger: Ledger, stream: StreamId, state: State | None) -> None:
+    """Tell the ledger that `stream` has ended; without content its idempotency key is free."""
+    if state is not None and not state.has_content and state.ending is not Ending.COMPLETED:
+        key = state.birth.idempotency_key
+        if key is not None:
+            await ledger.release(state.birth.owner, key, stream)
+    await ledger.settle(stream)
