@@ -1,0 +1,161 @@
+"""What must be true between the keys of a file, once each is right by itself.
+
+Every rule is a function of what it is about, and adds to the problems.
+"""
+
+from collections.abc import Collection, Sequence
+from urllib.parse import parse_qsl, urlsplit
+
+from proxy.config.expectations import nearest
+from proxy.config.lines import Path
+from proxy.config.problems import Problems
+from proxy.config.tables import KeyTable, ModelTable, Off, ScriptedProvider, Server, Store, Streams
+from proxy.policy.keys import Key, digest, is_mistyped
+from proxy.policy.routes import match
+
+_SECRET_CHARS_MIN = 16  # chosen: 8 random bytes in hex; what is shorter can be tried out
+_URL_OPTIONS = frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_NOT_YET = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+
+
+def check_store(store: Store, problems: Problems) -> None:
+    """Its address, and its two retentions."""
+    if store.retention_s > store.retention_max_s:
+        problems.add(
+            ("store", "retention_s"),
+            f"must be at most retention_max_s, which is {store.retention_max_s:g}",
+        )
+    what = _wrong_address(store.url.reveal())
+    if what:
+        problems.add(("store", "url"), what)
+    elif not store.url.source and urlsplit(store.url.reveal()).password is not None:
+        problems.add(
+            ("store", "url"),
+            "holds a password, which must not stand in the file: put the whole address into a "
+            'variable and write "env:NAME"',
+        )
+
+
+def _wrong_address(address: str) -> str | None:
+    """What is wrong with the address of a store, without quoting it."""
+    if address in {"embedded", "memory://"}:
+        return None
+    scheme, _, _ = address.partition("://")
+    if scheme in _NOT_YET:
+        return "Sentinel and Cluster are not available in this version: use redis:// or rediss://"
+    if scheme not in {"redis", "rediss", "unix"}:
+        return (
+            'must be "embedded", "memory://", or an address that begins with '
+            "redis://, rediss:// or unix://"
+        )
+    if not address.isascii() or not address.isprintable() or " " in address:
+        return "must be printable characters without spaces"
+    try:
+        url = urlsplit(address)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        return "its host or port cannot be read: it must be like redis://host:6379/0"
+    if any(name not in _URL_OPTIONS for name, _ in parse_qsl(url.query, keep_blank_values=True)):
+        return f"its options can be {', '.join(sorted(_URL_OPTIONS))}"
+    if scheme == "unix":
+        is_whole = not host and len(url.path) > 1
+        return None if is_whole else "must name a socket by its whole path: unix:///run/redis.sock"
+    if not host or not (url.path.strip("/").isdecimal() or not url.path.strip("/")):
+        return "must be like redis://host:6379/0, its path the number of a database"
+    return None
+
+
+def check_streams(streams: Streams, problems: Problems) -> None:
+    """An event must fit into a stream."""
+    if streams.event_bytes_max > streams.stream_bytes_max:
+        problems.add(
+            ("streams", "event_bytes_max"),
+            f"must be at most stream_bytes_max, which is {streams.stream_bytes_max}",
+        )
+
+
+def check_scripted(
+    written: Collection[str], path: Path, provider: ScriptedProvider, problems: Problems
+) -> None:
+    """A fault's details without the fault would be obeyed by nothing."""
+    if "fault_after" in written and provider.fault in {None, "status"}:
+        problems.add((*path, "fault_after"), "needs a fault that comes after events: set fault")
+    if "fault_status" in written and provider.fault != "status":
+        problems.add((*path, "fault_status"), 'needs fault = "status"')
+
+
+def check_model(
+    name: str, model: ModelTable, providers: Collection[str], problems: Problems
+) -> None:
+    """Its provider exists, and a star in the target has one in the name to stand for."""
+    path = ("models", name, "targets")
+    (target,) = model.targets
+    if target.provider not in providers:
+        problems.add(path, f"its provider is not configured{nearest(target.provider, providers)}")
+    if target.model.count("*") > 1:
+        problems.add(path, "can have one * at most")
+    elif "*" in target.model and "*" not in name:
+        problems.add(path, f"has a *, but the name {name} has none that it could stand for")
+
+
+def check_allowed(
+    name: str, allowed: Sequence[str], models: Collection[str], problems: Problems
+) -> None:
+    """Each model that a key may use is one that there is, or more or less than one."""
+    for place, entry in enumerate(allowed, start=1):
+        if not any(_overlap(entry, model) for model in models):
+            what = f"entry {place} is no configured model{nearest(entry, models)}"
+            problems.add(("keys", name, "models"), what)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether one of two names or patterns includes the other."""
+    return match(one, other) is not None or match(other, one) is not None
+
+
+def check_key(name: str, table: KeyTable, problems: Problems) -> Key | None:
+    """The key that a table describes; None if it describes none."""
+    path = ("keys", name)
+    if (table.sha256 is None) == (table.secret is None):
+        problems.add(path, "must have one of sha256 and secret; `midstream key new NAME` makes one")
+        return None
+    secret = table.secret.reveal() if table.secret else None
+    if secret is not None and is_mistyped(secret):
+        problems.add((*path, "secret"), "was not copied whole: its checksum is wrong")
+    elif secret is not None and len(secret) < _SECRET_CHARS_MIN:
+        what = (
+            f"must have at least {_SECRET_CHARS_MIN} characters; `midstream key new NAME` makes one"
+        )
+        problems.add((*path, "secret"), what)
+    return Key(
+        name=name,
+        digest=bytes.fromhex(table.sha256) if table.sha256 else digest(secret or ""),
+        owner=table.owner or name,
+        role=table.role,
+        expires_at=table.expires.timestamp() if table.expires else None,
+        models=table.models,
+    )
+
+
+def check_unlike(keys: Sequence[Key], problems: Problems) -> None:
+    """No two keys are the same secret: whose would it be?"""
+    names: dict[bytes, str] = {}
+    for key in keys:
+        earlier = names.setdefault(key.digest, key.name)
+        if earlier != key.name:
+            problems.add(("keys", key.name), f"has the same secret as [keys.{earlier}]")
+
+
+def check_reach(
+    server: Server, keys: Sequence[Key], off: Sequence[Off], problems: Problems
+) -> None:
+    """Open access is for this machine alone."""
+    if keys or server.is_loopback or problems.has_any(("keys",)):
+        return
+    asleep = [f" ([keys.{key.name}] is off: {key.reason})" for key in off if key.section == "keys"]
+    way = asleep[0] if asleep else ""
+    problems.add(
+        ("server", "host"),
+        "other machines could reach it, and without a key anybody may use your providers: "
+        f"add a key with `midstream key new NAME`{way}, or listen on 127.0.0.1",
+    )

@@ -1,0 +1,244 @@
+"""What ``config.toml`` may say: one Struct for each kind of table, one field for each key.
+
+Types, ranges and defaults stand here and nowhere else; the shipped ``config.toml`` explains
+each key beside its default, and a test compares the two. A number has a range, and its unit in
+its name. `Config` is what the rest of the proxy sees: secrets resolved, models led to their
+targets, and everything that is off taken out.
+"""
+
+import ipaddress
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from proxy.config.secret import Secret
+from proxy.policy.keys import Key, Role
+from proxy.policy.routes import Route, Target
+from proxy.stream import Detach
+
+_KIB = 1024
+_MIB = 1024 * 1024
+_GIB = 1024 * 1024 * 1024
+
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}\Z",
+        description="1 to 64 letters, digits or any of _ . @ + -, the first a letter or digit",
+    ),
+]
+ModelName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(?=[^*]*\*?[^*]*\Z)[!-~]{1,200}\Z",
+        description="1 to 200 printable characters without spaces, at most one of them a *",
+    ),
+]
+Host = Annotated[
+    str,
+    Meta(pattern=r"\A[0-9A-Za-z.:_%-]{1,253}\Z", description="an IP address or a host name"),
+]
+BaseUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"\Ahttps?://(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]{1,5})?(/[!-\"$->@-~]*)?\Z",
+        description="an http or https address without credentials, query or fragment",
+    ),
+]
+Path = Annotated[str, Meta(min_length=1, max_length=1000, description="a path")]
+Sha256 = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[0-9A-Fa-f]{64}\Z",
+        description="64 hexadecimal digits, as `midstream key new NAME` prints them",
+    ),
+]
+Seconds = Annotated[float, Meta(ge=0.01, le=86_400)]
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """``[server]``: where the proxy listens, and what it takes from its clients."""
+
+    host: Host = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+    drain_s: Annotated[float, Meta(ge=0, le=3600)] = 20.0
+    headers_s: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
+    body_s: Annotated[float, Meta(ge=0.1, le=3600)] = 30.0
+    header_bytes_max: Annotated[int, Meta(ge=1 * _KIB, le=1 * _MIB)] = 32 * _KIB
+    header_count_max: Annotated[int, Meta(ge=10, le=10_000)] = 100
+    body_bytes_max: Annotated[int, Meta(ge=1 * _KIB, le=1 * _GIB)] = 4 * _MIB
+    connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    streams_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 2000
+    log: Literal["text", "json"] = "text"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on this machine can reach it."""
+        if self.host.lower() == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as a client writes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+class Store(msgspec.Struct, frozen=True, kw_only=True):
+    """``[store]``: where journals are kept, and for how long."""
+
+    url: Secret = Secret("embedded", "")
+    path: Path = ".midstream"
+    namespace: Annotated[
+        str,
+        Meta(
+            pattern=r"\A[A-Za-z0-9_.-]{1,64}\Z",
+            description="1 to 64 letters, digits or any of _ . -",
+        ),
+    ] = "midstream"
+    retention_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 3600.0
+    retention_max_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 86_400.0
+    timeout_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
+    grace_s: Annotated[float, Meta(ge=0, le=600)] = 30.0
+
+    @property
+    def kind(self) -> Literal["embedded", "memory", "redis"]:
+        """What is behind `url`."""
+        match self.url.reveal():
+            case "embedded":
+                return "embedded"
+            case "memory://":
+                return "memory"
+            case _:
+                return "redis"
+
+    @property
+    def address(self) -> str:
+        """The store in one word, without credentials."""
+        match self.kind:
+            case "embedded":
+                return f"embedded:{self.path}"
+            case "memory":
+                return "memory"
+            case "redis":
+                url = urlsplit(self.url.reveal())
+                return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+
+
+class Streams(msgspec.Struct, frozen=True, kw_only=True):
+    """``[streams]``: how streams live."""
+
+    detach: Detach = Detach()
+    heartbeat_s: Annotated[float, Meta(ge=0.1, le=15)] = 15.0
+    lease_s: Annotated[float, Meta(ge=1, le=60)] = 5.0
+    event_bytes_max: Annotated[int, Meta(ge=64 * _KIB, le=64 * _MIB)] = 8 * _MIB
+    stream_bytes_max: Annotated[int, Meta(ge=64 * _KIB, le=1 * _GIB)] = 64 * _MIB
+    first_content_s: Annotated[float, Meta(ge=0, le=300)] = 10.0
+    reader_stall_s: Annotated[float, Meta(ge=1, le=600)] = 30.0
+
+
+class _Answering(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for a provider of any kind: the producer's deadlines."""
+
+    first_event_s: Seconds = 300.0
+    idle_s: Seconds = 120.0
+    total_s: Seconds = 3600.0
+
+
+class RemoteProvider(_Answering, frozen=True, kw_only=True):
+    """A provider that is reached over HTTP."""
+
+    kind: ClassVar[str]
+
+    base_url: BaseUrl
+    api_key: Secret | None = None
+    optional: bool = False
+    connect_s: Seconds = 10.0
+    headers: dict[str, Secret] = msgspec.field(default_factory=dict)
+
+
+class OpenAIProvider(RemoteProvider, frozen=True, kw_only=True):
+    """``[providers.NAME]`` with ``kind = "openai"``."""
+
+    kind = "openai"
+    base_url: BaseUrl = "https://api.openai.com/v1"
+
+
+class AnthropicProvider(RemoteProvider, frozen=True, kw_only=True):
+    """``[providers.NAME]`` with ``kind = "anthropic"``."""
+
+    kind = "anthropic"
+    base_url: BaseUrl = "https://api.anthropic.com"
+
+
+class ScriptedProvider(_Answering, frozen=True, kw_only=True):
+    """``[providers.NAME]`` with ``kind = "scripted"``: plays recordings."""
+
+    kind: ClassVar[str] = "scripted"
+
+    recordings: Path | None = None
+    """A directory; None for the demo's own recordings."""
+    events_per_s: Annotated[float, Meta(ge=0.1, le=100_000)] = 20.0
+    start_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    chunk: Literal["event"] | Annotated[int, Meta(ge=1, le=1 * _MIB)] = "event"
+    fault: Literal["cut", "reset", "stall", "garbage", "error", "huge", "status"] | None = None
+    fault_after: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    fault_status: Annotated[int, Meta(ge=400, le=599)] = 500
+
+
+Provider = OpenAIProvider | AnthropicProvider | ScriptedProvider
+
+
+class ModelTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[models.NAME]`` as it is written; `parse` makes a `Route` of it."""
+
+    targets: tuple[Target, ...]
+    """Exactly one."""
+
+
+class KeyTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[keys.NAME]`` as it is written; `parse` makes a `Key` of it."""
+
+    sha256: Sha256 | None = None
+    secret: Secret | None = None
+    owner: Name | None = None
+    role: Role = Role.USER
+    expires: (
+        Annotated[
+            datetime,
+            Meta(
+                tz=True,
+                description="a date and time with its offset, such as 2027-01-01T00:00:00Z",
+            ),
+        ]
+        | None
+    ) = None
+    models: tuple[ModelName, ...] | None = None
+    optional: bool = False
+
+
+class Off(msgspec.Struct, frozen=True):
+    """A table that is not in force."""
+
+    section: Literal["providers", "models", "keys"]
+    name: str
+    reason: str
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file, valid."""
+
+    server: Server
+    store: Store
+    streams: Streams
+    providers: dict[str, Provider]
+    models: tuple[Route, ...]
+    keys: tuple[Key, ...]
+    off: tuple[Off, ...]

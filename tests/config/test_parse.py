@@ -1,0 +1,276 @@
+"""What a valid file means."""
+
+import ipaddress
+import json
+import pickle
+
+import msgspec
+import pytest
+
+from proxy.config import (
+    AnthropicProvider,
+    Config,
+    Off,
+    OpenAIProvider,
+    ScriptedProvider,
+    Secret,
+    parse,
+)
+from proxy.errors import ConfigInvalid
+from proxy.policy.keys import Key, Keyring, Role, digest, new_secret
+from proxy.policy.routes import Route, Target
+from proxy.stream import Detach
+
+SECRET = "a secret of many chars"
+
+
+def read(text: str, host: str | None = None, port: int | None = None, **env: str) -> Config:
+    files = {"key.txt": SECRET + "\n", "empty.txt": "\n"}
+
+    def read_file(path: str) -> str:
+        if path not in files:
+            raise FileNotFoundError(path)
+        return files[path]
+
+    return parse(text, env, read_file, host=host, port=port)
+
+
+def test_an_empty_file_is_all_defaults() -> None:
+    config = read("")
+
+    assert config.server.url == "http://127.0.0.1:8080"
+    assert config.store.kind == "embedded"
+    assert config.streams.detach == Detach(grace_s=None)
+    assert (config.providers, config.models, config.keys, config.off) == ({}, (), (), ())
+
+
+def test_every_kind_of_provider_is_read() -> None:
+    config = read(
+        """
+        [providers.a]
+        kind = "openai"
+        base_url = "http://[::1]:11434/v1"
+        idle_s = 5
+        [providers.b]
+        kind = "anthropic"
+        api_key = "env:B"
+        headers = {X-Team = "search", x-api-token = "file:key.txt"}
+        [providers.c]
+        kind = "scripted"
+        chunk = 7
+        fault = "status"
+        fault_status = 529
+        """,
+        B="sk-b",
+    )
+
+    a, b, c = config.providers.values()
+    assert isinstance(a, OpenAIProvider)
+    assert (a.base_url, a.idle_s, a.api_key) == ("http://[::1]:11434/v1", 5.0, None)
+    assert isinstance(b, AnthropicProvider)
+    assert b.api_key is not None
+    assert b.api_key.reveal() == "sk-b"
+    assert {name: secret.reveal() for name, secret in b.headers.items()} == {
+        "x-team": "search",
+        "x-api-token": SECRET,
+    }
+    assert isinstance(c, ScriptedProvider)
+    assert (c.chunk, c.fault, c.fault_status) == (7, "status", 529)
+
+
+def test_models_become_routes_in_the_order_of_the_file() -> None:
+    config = read(
+        """
+        [models.fast]
+        targets = ["a/some/model"]
+        [models."x-*"]
+        targets = [
+            "a/*",
+        ]
+        [providers.a]
+        kind = "scripted"
+        """
+    )
+
+    assert config.models == (
+        Route("fast", Target("a", "some/model")),
+        Route("x-*", Target("a", "*")),
+    )
+
+
+def test_keys_are_kept_as_digests() -> None:
+    config = read(
+        f"""
+        [providers.a]
+        kind = "scripted"
+        [models."gpt-*"]
+        targets = ["a/*"]
+        [keys.one]
+        sha256 = "{digest("one").hex().upper()}"
+        [keys.two]
+        secret = "file:key.txt"
+        owner = "team@example.org"
+        role = "operator"
+        expires = 2001-09-09T03:46:40+02:00
+        models = ["gpt-4o", "gpt-*", "*"]
+        """
+    )
+
+    assert config.keys == (
+        Key(name="one", digest=digest("one"), owner="one"),
+        Key(
+            name="two",
+            digest=digest(SECRET),
+            owner="team@example.org",
+            role=Role.OPERATOR,
+            expires_at=1_000_000_000.0,
+            models=("gpt-4o", "gpt-*", "*"),
+        ),
+    )
+    assert Keyring(config.keys).find(SECRET, 0) is not None
+
+
+OPTIONAL = """
+[providers.p]
+kind = "openai"
+api_key = "env:P"
+optional = true
+[models.m]
+targets = ["p/m"]
+[keys.k]
+secret = "env:K"
+optional = true
+[keys.f]
+secret = "file:nope"
+optional = true
+[keys.e]
+secret = "file:empty.txt"
+optional = true
+"""
+
+
+@pytest.mark.parametrize("env", [{}, {"P": "", "K": " \n"}])
+def test_what_is_optional_is_off_while_its_secret_is_not_there(env: dict[str, str]) -> None:
+    config = read(OPTIONAL, None, None, **env)
+
+    assert (config.providers, config.models, config.keys) == ({}, (), ())
+    assert config.off == (
+        Off("providers", "p", "P is not set"),
+        Off("models", "m", "provider p is off"),
+        Off("keys", "k", "K is not set"),
+        Off("keys", "f", "there is no file nope"),
+        Off("keys", "e", "the file empty.txt is empty"),
+    )
+
+
+def test_what_is_optional_is_on_once_its_secret_is_there() -> None:
+    config = read(OPTIONAL, P="sk-p", K=new_secret(bytes(24)) + "\n")
+
+    assert list(config.providers) == ["p"]
+    assert [route.name for route in config.models] == ["m"]
+    assert [key.digest for key in config.keys] == [digest(new_secret(bytes(24)))]
+
+
+def test_an_optional_provider_with_a_mistake_is_a_problem_even_while_it_is_off() -> None:
+    with pytest.raises(ConfigInvalid, match="idle_s"):
+        read(OPTIONAL.replace('"env:P"', '"env:P"\nidle_s = 0'))
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [('"finish"', None), ('"cancel"', 0.0), ("0", 0.0), ("2.5", 2.5), ("86_400", 86_400.0)],
+)
+def test_detach_is_a_word_or_seconds(written: str, expected: float | None) -> None:
+    assert read(f"streams.detach = {written}").streams.detach == Detach(grace_s=expected)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "address"),
+    [
+        ("embedded", "embedded", "embedded:.midstream"),
+        ("memory://", "memory", "memory"),
+        ("redis://h", "redis", "redis://h"),
+        ("redis://user@h:6380/2?db=3", "redis", "redis://h:6380/2"),
+        ("rediss://[::1]:6380/?ssl_ca_certs=/ca.pem", "redis", "rediss://[::1]:6380/"),
+        ("unix:///run/redis.sock?db=1", "redis", "unix:///run/redis.sock"),
+    ],
+)
+def test_a_store_has_a_kind_and_an_address(url: str, kind: str, address: str) -> None:
+    store = read(f'store.url = "{url}"').store
+
+    assert (store.kind, store.address, store.url.reveal()) == (kind, address, url)
+
+
+def test_a_stores_password_comes_from_a_reference_and_is_not_in_its_address() -> None:
+    url = "redis://user:pw@h:6379/0"
+    store = read('store.url = "env:REDIS_URL"', REDIS_URL=url).store
+
+    assert store.url.reveal() == url
+    assert store.address == "redis://h:6379/0"
+    assert "pw" not in repr(store)
+
+
+def test_a_referred_address_is_checked_too() -> None:
+    with pytest.raises(ConfigInvalid, match=r"line 1: \[store\] url: must be"):
+        read('store.url = "env:REDIS_URL"', REDIS_URL="http://h")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("LocalHost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.1", False),
+        ("localhost.example.org", False),
+        ("127.1", False),
+    ],
+)
+def test_only_this_machines_own_addresses_are_open_without_a_key(
+    host: str, is_loopback: bool
+) -> None:
+    with_key = f'[server]\nhost = "{host}"\n[keys.a]\nsha256 = "{"0" * 64}"'
+    assert read(with_key).server.is_loopback is is_loopback
+
+    if is_loopback:
+        assert read(f'server.host = "{host}"').server.host == host
+    else:
+        with pytest.raises(ConfigInvalid):
+            read(f'server.host = "{host}"')
+
+
+def test_overrides_win_and_the_rules_apply_to_them() -> None:
+    assert read('server.host = "0.0.0.0"', host="::1", port=0).server.url == "http://[::1]:0"
+    assert read("server.port = 1", port=9).server.port == 9
+    with pytest.raises(ConfigInvalid, match=r"line 1: \[server\] host: other machines"):
+        read("", host="0.0.0.0")
+
+
+def test_a_url_puts_an_ipv6_address_into_brackets() -> None:
+    url = read('server.host = "::1"').server.url
+
+    assert str(ipaddress.ip_address(url.removeprefix("http://[").partition("]")[0])) == "::1"
+
+
+def test_a_secret_is_never_shown_nor_written_down() -> None:
+    secret = Secret(SECRET, "env:X")
+
+    assert SECRET not in f"{secret} {secret!r}"
+    for write in (msgspec.json.encode, msgspec.to_builtins, json.dumps, pickle.dumps):
+        with pytest.raises(TypeError):
+            write(secret)
+    assert secret.reveal() == SECRET
+
+
+def test_a_config_never_shows_a_secret() -> None:
+    config = read(
+        OPTIONAL + '[providers.q]\nkind = "openai"\nheaders = {x-key = "env:P"}',
+        P="CANARY-provider",
+        K="CANARY-key-of-16-characters",
+    )
+
+    assert "CANARY" not in repr(config)
+    assert "CANARY" not in str(msgspec.structs.asdict(config))

@@ -1,0 +1,95 @@
+"""What a config means, as it is told to a person."""
+
+from proxy.config import describe, parse
+
+CANARY = "CANARY-4f1d-of-some-length"
+
+TEXT = """
+[server]
+host = "0.0.0.0"
+port = 80
+[store]
+url = "env:REDIS"
+retention_s = 90
+[streams]
+detach = 120
+[providers.a]
+kind = "openai"
+api_key = "env:A"
+headers = {x-key = "env:A"}
+[providers.b]
+kind = "anthropic"
+api_key = "env:B"
+optional = true
+[providers.c]
+kind = "scripted"
+recordings = "tapes"
+fault = "cut"
+[providers.d]
+kind = "openai"
+base_url = "http://localhost:11434/v1"
+[models."gpt-*"]
+targets = ["a/*"]
+[models.claude]
+targets = ["b/claude"]
+[keys.web]
+secret = "env:A"
+models = ["gpt-*"]
+expires = 2001-09-09T01:46:40Z
+[keys.ops]
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+role = "operator"
+owner = "team"
+expires = 2101-01-01T00:00:00Z
+[keys.off]
+secret = "env:NOPE"
+optional = true
+"""
+
+
+def no_files(path: str) -> str:
+    raise FileNotFoundError(path)
+
+
+def test_a_summary_tells_everything_but_secrets() -> None:
+    env = {"A": CANARY, "REDIS": f"redis://:{CANARY}@h:6379/1"}
+
+    told = describe(parse(TEXT, env, no_files), now=1_000_000_000.0)
+
+    assert CANARY not in told
+    assert (
+        told
+        == """\
+listens on  http://0.0.0.0:80, reachable from other machines, with a key
+store       redis://h:6379/1
+streams     kept 90 s after their end, 1 d if asked for; they stop 2 min after the last reader left
+providers
+  a  openai at https://api.openai.com/v1, key from env:A
+  c  scripted, plays tapes, with fault cut
+  d  openai at http://localhost:11434/v1, without a key
+  b  off: B is not set
+models
+  gpt-*   a/*
+  claude  off: provider b is off
+keys
+  web  user of owner web, models gpt-*, EXPIRED 2001-09-09 01:46:40 UTC
+  ops  operator of owner team, all models, expires 2101-01-01 00:00:00 UTC
+  off  off: NOPE is not set
+"""
+    )
+
+
+def test_an_empty_config_says_that_there_is_nothing() -> None:
+    told = describe(parse('streams.detach = "cancel"', {}, no_files), now=0)
+
+    assert (
+        told
+        == """\
+listens on  http://127.0.0.1:8080, this machine only, open access, no key needed
+store       embedded:.midstream
+streams     kept 1 h after their end, 1 d if asked for; they stop when the last reader leaves
+providers   none
+models      none
+keys        none
+"""
+    )
