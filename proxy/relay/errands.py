@@ -14,12 +14,12 @@ class Errands:
     """
 
     def __init__(self, tasks: asyncio.TaskGroup, on_trouble: Callable[[], None]) -> None:
-        self._tasks = tasks
+        self.tasks = tasks
         self.on_trouble = on_trouble
 
     def run(self, job: Coroutine[object, object, None]) -> None:
         """Start `job` beside."""
-        self._tasks.create_task(self.quietly(job))
+        self.tasks.create_task(self.quietly(job))
 
     async def quietly(self, job: Awaitable[None]) -> None:
         """Do `job` now, and do not mind if the store is away."""

@@ -22,7 +22,7 @@ from proxy.observe import Observer
 from proxy.relay.lifecycle import Phase, is_detached
 from proxy.relay.ports import Outcome, Provider, UpstreamRequest
 from proxy.relay.writer import Writer
-from proxy.stream import Ending, Frame, Problem
+from proxy.stream import Ending, Frame, Problem, State
 from proxy.wire.dialect import Dialect, Translator
 from proxy.wire.sse import Parser
 
@@ -73,6 +73,19 @@ class Producer:
             self._stop = Stop(ending, reason)
             if self._task is not None:
                 self._task.cancel()
+
+    def state(self) -> State:
+        """As the store has it: what is not accepted yet does not count."""
+        writer = self.writer
+        return State(
+            birth=writer.birth,
+            epoch=writer.epoch,
+            last_id=writer.tail.last_id,
+            ending=writer.tail.ending,
+            usage=writer.usage,
+            has_content=writer.has_content,
+            is_cancel_asked=writer.receipt.is_cancel_asked,
+        )
 
     def _look_at_receipt(self) -> None:
         receipt = self.writer.receipt

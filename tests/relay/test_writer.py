@@ -19,7 +19,7 @@ BIRTH = Birth(
 )
 
 
-def new_writer(*, last_id: int = 0, stream_bytes_max: int = 1000) -> Writer:
+def new_writer(*, last_id: int = 0, stream_bytes_max: int = 10_000) -> Writer:
     return Writer(
         BIRTH,
         epoch=1,

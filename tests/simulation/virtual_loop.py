@@ -5,6 +5,7 @@ network: a program that waits for nothing but the network stands still, which is
 """
 
 import asyncio
+import math
 import selectors
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
@@ -37,7 +38,8 @@ class _VirtualSelector(selectors.BaseSelector):
     ) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise StoodStill
-        self.now += max(timeout, 0.0)
+        if timeout > 0:  # and a little more, or rounding could leave the clock just before a timer
+            self.now = math.nextafter(self.now + timeout, math.inf)
         return []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:

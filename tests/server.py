@@ -1,0 +1,98 @@
+"""A real `midstream serve` in a process of its own, for tests that are its clients."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+RECORDINGS = Path(__file__).parent / "recordings"
+_START_S = 20.0
+
+
+class Served:
+    """A running server."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.log = log
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, wait_s: float = 30) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(wait_s)
+
+
+def scripted(name: str = "said", *, model: str = "said", **settings: object) -> str:
+    """A scripted provider of the test recordings, and a model for each recording."""
+    lines = [f"[providers.{name}]", 'kind = "scripted"', f'recordings = "{RECORDINGS}"']
+    lines += [f"{key} = {_toml(value)}" for key, value in settings.items()]
+    lines += [f'[models."{model}/*"]', f'targets = ["{name}/*"]']
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+@contextmanager
+def serving(
+    folder: Path, config: str, *, env: Mapping[str, str] | None = None, name: str = "server"
+) -> Iterator[Served]:
+    """`midstream serve` with `config`, on a free port of loopback, until the block is left."""
+    served = start(folder, config, env=env, name=name)
+    try:
+        yield served
+    finally:
+        if served.process.poll() is None:
+            served.process.send_signal(signal.SIGINT)
+            served.process.send_signal(signal.SIGINT)
+            try:
+                served.process.wait(15)
+            except subprocess.TimeoutExpired:
+                served.kill()
+
+
+def start(
+    folder: Path, config: str, *, env: Mapping[str, str] | None = None, name: str = "server"
+) -> Served:
+    """The same without an end: whoever calls it stops it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.toml"
+    file.write_text(config)
+    log = folder / f"{name}.log"
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "proxy", "serve", "--config", str(file), "--port", "0"],
+            cwd=folder,
+            env={**kept, "PYTHONPATH": str(Path(__file__).parents[1]), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+        )
+    return Served(process, _wait_for_url(process, log), log)
+
+
+def _wait_for_url(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    until = time.monotonic() + _START_S
+    while time.monotonic() < until:
+        found = re.search(r"listens on (http://\S+?),", log.read_text())
+        if found:
+            return found[1]
+        if process.poll() is not None:
+            break
+        select.select([], [], [], 0.02)
+    process.kill()
+    raise AssertionError(f"the server did not start:\n{log.read_text()}")
