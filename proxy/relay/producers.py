@@ -7,6 +7,7 @@ from proxy.errors import Draining, StoreFull, StoreUnavailable, StreamLimitReach
 from proxy.observe import Observer
 from proxy.relay.committer import Committer
 from proxy.relay.errands import Errands
+from proxy.relay.lifecycle import Phase
 from proxy.relay.ports import Admission, Append, Claim, Clock, Journal, Ledger, Outcome, Repeat
 from proxy.relay.producer import Producer, Work
 from proxy.relay.readers import Readers
@@ -107,10 +108,10 @@ class Producers(Mapping[StreamId, Producer]):
             raise StoreFull
 
     async def _take_back(self, birth: Birth) -> None:
+        """It stays counted as running: if it was created after all, the sweep has to find it."""
         if birth.idempotency_key is not None:
             await self._ledger.release(birth.owner, birth.idempotency_key, birth.id)
         await self._ledger.forget(birth.id, birth.owner, birth.tag)
-        await self._ledger.settle(birth.id)
 
     def _writer(self, birth: Birth, *, epoch: int, tail: Tail) -> Writer:
         writer = Writer(
@@ -131,16 +132,15 @@ class Producers(Mapping[StreamId, Producer]):
     # --- ending -------------------------------------------------------------------------------
 
     async def _after_end(self, producer: Producer) -> None:
-        """Tell the ledger, and let go of what is only here."""
+        """Tell the ledger, and let go of what is only here.
+
+        A stream that was lost to another epoch, or to a store that stayed away, has not ended:
+        it stays in the ledger for whoever ends it.
+        """
         writer = producer.writer
         birth = writer.birth
-        for pause_s in (*_SETTLE_TRIES_S, None):
-            try:
-                await settle(self._ledger, birth.id, producer.state())
-                break
-            except StoreUnavailable:
-                if pause_s is not None:  # else the sweep finds it
-                    await asyncio.sleep(pause_s)
+        if writer.phase is Phase.ENDED or writer.tail.is_erased:
+            await self._settle(birth.id, producer.state())
         self._observer.stream_ended(
             birth,
             writer.tail.ending,
@@ -151,6 +151,16 @@ class Producers(Mapping[StreamId, Producer]):
         )
         del self._running[birth.id]
         self._readers.let_go(writer.tail)
+
+    async def _settle(self, stream: StreamId, state: State) -> None:
+        for pause_s in (*_SETTLE_TRIES_S, None):
+            try:
+                await settle(self._ledger, stream, state)
+            except StoreUnavailable:
+                if pause_s is not None:  # else the sweep finds it
+                    await asyncio.sleep(pause_s)
+            else:
+                return
 
     async def drain(self, drain_s: float, hurry: Callable[[], bool]) -> None:
         """Take no new streams; wait for those that run, then end them as `interrupted`.

@@ -1,6 +1,6 @@
 """Thousands of small worlds, each with its own bad luck. A failure names the seed that repeats it:
 
-    MIDSTREAM_SEED=4711 pytest tests/simulation
+MIDSTREAM_SEED=4711 pytest tests/simulation
 """
 
 import os

@@ -440,18 +440,22 @@ class World:
         try:
             async with asyncio.timeout(1200):
                 await asyncio.gather(*(reader.live() for reader in self.readers))
-            self.calm()
-            await asyncio.sleep(3 * LEASE_S)
         finally:
             trouble.cancel()
             await asyncio.gather(trouble, return_exceptions=True)
+        self.calm()
+        loop = asyncio.get_running_loop()
+        thawed = max(worker.journal.frozen_until for worker in self.workers)
+        await asyncio.sleep(max(thawed - loop.time(), 0) + 4 * LEASE_S)
         await self.check()
         for worker in self.workers:
             await (worker.stop() if worker.is_up else worker.bury())
 
     async def _create(self, worker: Worker) -> bool:
         dialect = all_dialects()[DIALECT]
-        ask = dialect.read_ask(b'{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}')
+        ask = dialect.read_ask(
+            b'{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}'
+        )
         self.stream = worker.switchboard.new_id()
         birth = Birth(
             id=self.stream,
