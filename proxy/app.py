@@ -118,6 +118,10 @@ def _refuse(sentence: str) -> int:
     return _EXIT_FAILED
 
 
+def _warn(sentence: str) -> None:
+    sys.stderr.write(f"midstream: warning: {sentence}\n")
+
+
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -132,10 +136,11 @@ async def _serve(config: Config, observer: Observer, listening: socket.socket) -
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         is_open = not config.keys
         access = "open access" if is_open else f"{len(config.keys)} key(s)"
-        sys.stderr.write(f"Midstream listens on {url}, store: {store.description}, {access}\n")
+        address = config.store.address
+        sys.stderr.write(f"Midstream listens on {url}, store: {address}, {access}\n")
         for warning in store.warnings:
-            sys.stderr.write(f"midstream: warning: {warning}\n")
-        observer.started(url, store.description, is_open=is_open)
+            _warn(warning)
+        observer.started(url, address, is_open=is_open)
         limits = config.server
         uvicorn_config = uvicorn.Config(
             app,
@@ -170,7 +175,13 @@ async def running_app(
     clock, entropy, dialects = WallClock(), SystemEntropy(), all_dialects()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
-            open_store(config.store, lease_s=config.streams.lease_s, clock=clock, entropy=entropy)
+            open_store(
+                config.store,
+                lease_s=config.streams.lease_s,
+                clock=clock,
+                entropy=entropy,
+                on_trouble=_warn,
+            )
         )
         providers = build_providers(config.providers)
         for provider in providers.values():

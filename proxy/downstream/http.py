@@ -77,7 +77,8 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._header_bytes = 0
         self._is_receiving = True
-        self.scope["extensions"] = {EXTENSION: Wire(self.transport)}  # type: ignore[typeddict-item]
+        wire: Any = Wire(self.transport)  # ASGI's types know only dictionaries here
+        self.scope["extensions"] = {EXTENSION: wire}
 
     def on_url(self, url: bytes) -> None:
         """Count it with the headers."""

@@ -1,7 +1,7 @@
 """Noticing that a client has left, which ASGI tells only to those who ask."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import TypeVar
 
 from litestar.types import Receive
@@ -18,9 +18,7 @@ async def close_on_leave(receive: Receive, cursor: Cursor) -> None:
     cursor.close()
 
 
-async def unless_left(
-    work: Coroutine[object, object, T], leaving: "asyncio.Task[None]"
-) -> T | None:
+async def unless_left(work: Awaitable[T], leaving: "asyncio.Task[None]") -> T | None:
     """The result of `work`; None if the client leaves before that."""
     task = asyncio.ensure_future(work)
     try:

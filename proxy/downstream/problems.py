@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from litestar import Request
+from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import Scope
 
@@ -61,7 +61,19 @@ def as_own_error(error: Exception) -> MidstreamError:
     return InternalError()
 
 
-def handle_error(request: Request, error: Exception) -> Answer:  # type: ignore[type-arg]
+class ErrorResponse(Response[None]):
+    """What Litestar wants of an exception handler, around the answer itself."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(content=None, status_code=answer.status)
+        self._answer = answer
+
+    def to_asgi_response(self, *_: object, **__: object) -> Answer:  # type: ignore[override]
+        """The answer."""
+        return self._answer
+
+
+def handle_error(request: Request, error: Exception) -> ErrorResponse:  # type: ignore[type-arg]
     """Litestar's exception handler for everything."""
     desk: Desk = request.app.state.desk
     own = as_own_error(error)
@@ -69,4 +81,4 @@ def handle_error(request: Request, error: Exception) -> Answer:  # type: ignore[
         desk.observer.internal_error(error, request=request_id(request.scope))
     headers = read_headers(request.scope)
     dialect = dialect_of_caller(request.scope, headers, desk.dialects)
-    return problem_answer(request.scope, own.problem(), dialect)
+    return ErrorResponse(problem_answer(request.scope, own.problem(), dialect))
