@@ -74,7 +74,7 @@ def streams_routes(desk: Desk) -> list[HTTPRouteHandler]:
         headers = stream_headers(state, desk.switchboard.clock.now())
         return json_answer(202 if state.ending is None else 200, view(state), headers)
 
-    @delete("/v1/streams/{stream:str}")
+    @delete("/v1/streams/{stream:str}", status_code=200)  # our Answer says 204 itself
     async def delete_stream(request: Request, stream: str) -> ASGIApp:  # type: ignore[type-arg]
         state = await _find(desk, request, stream)
         if not state.is_erased:
