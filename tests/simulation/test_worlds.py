@@ -12,8 +12,8 @@ from tests.simulation.world import World
 
 SEEDS = int(os.environ.get("MIDSTREAM_SEEDS", "2000"))
 BATCH = 100
-FOUND: list[int] = []
-"""Seeds that once failed."""
+FOUND = (7434, 9677, 11049)
+"""Seeds that once failed: a fenced producer told the ledger that its stream had ended."""
 
 
 def one_world(seed: int) -> None:

@@ -124,7 +124,7 @@ def test_keys_of_one_owner_share_streams_and_an_operator_sees_all(server: Served
 # --- cursors --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cursor", ["x", "-1", "1.0", "1e3", " 1", "+1", "0x1", "9" * 17, "١"])
+@pytest.mark.parametrize("cursor", ["x", "-1", "1.0", "1e3", " 1", "+1", "0x1", "9" * 17, "\u0661"])
 def test_a_malformed_event_id_is_400(server: Served, cursor: str) -> None:
     async def scenario() -> None:
         async with client() as http:

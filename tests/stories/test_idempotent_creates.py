@@ -110,14 +110,10 @@ def test_a_post_with_a_cursor_resumes_and_never_creates(server: Served) -> None:
         async with session() as http:
             asked = body("said/text")
             whole = await create(http, server.url, asked, Idempotency_Key="e")
-            rest = await create(
-                http, server.url, asked, Idempotency_Key="e", Last_Event_ID="2"
-            )
+            rest = await create(http, server.url, asked, Idempotency_Key="e", Last_Event_ID="2")
             assert parse_sse(rest[2]) == parse_sse(whole[2])[2:]
             end = str(parse_sse(whole[2])[-1].id)
-            done = await create(
-                http, server.url, asked, Idempotency_Key="e", Last_Event_ID=end
-            )
+            done = await create(http, server.url, asked, Idempotency_Key="e", Last_Event_ID=end)
             assert done[0] == 204
             no_key = await create(http, server.url, asked, Last_Event_ID="2")
             assert no_key[0] == 400

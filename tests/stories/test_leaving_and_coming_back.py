@@ -13,9 +13,8 @@ from tests.server import Served, scripted, serving
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    config = (
-        '[store]\nurl = "embedded"\npath = "data"\n[streams]\nlease_s = 1\n'
-        + scripted("slow", model="slow", events_per_s=100)
+    config = '[store]\nurl = "embedded"\npath = "data"\n[streams]\nlease_s = 1\n' + scripted(
+        "slow", model="slow", events_per_s=100
     )
     with serving(tmp_path_factory.mktemp("detach"), config) as served:
         yield served

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -34,7 +33,9 @@ def recorded() -> list[str]:
     return [line[6:] for line in raw.split("\n") if line.startswith("data: ")][:EVENTS]
 
 
-async def check_cursors(where: Served, stream: str, journal: list[Seen], pair: tuple[str, str]) -> None:
+async def check_cursors(
+    where: Served, stream: str, journal: list[Seen], pair: tuple[str, str]
+) -> None:
     """Every cursor, some at a time."""
     head, tail = READERS[pair[0]], READERS[pair[1]]
     is_ended = journal[-1].data == "[DONE]"

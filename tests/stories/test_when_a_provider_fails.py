@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -44,7 +45,7 @@ PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages"}
 
 async def asked(
     http: aiohttp.ClientSession, url: str, dialect: str, model: str, *, stream: bool
-) -> tuple[int, aiohttp.typedefs.LooseHeaders, bytes]:
+) -> tuple[int, dict[str, str], bytes]:
     body = {
         "model": model,
         "stream": stream,
@@ -52,13 +53,12 @@ async def asked(
         "messages": [{"role": "user", "content": "hi"}],
     }
     async with http.post(url + PATHS[dialect], json=body) as answer:
-        return answer.status, answer.headers, await answer.read()
+        return answer.status, dict(answer.headers), await answer.read()
 
 
-async def ending(http: aiohttp.ClientSession, url: str, stream: str) -> dict[str, object]:
+async def ending(http: aiohttp.ClientSession, url: str, stream: str) -> Any:
     async with http.get(f"{url}/v1/streams/{stream}") as answer:
-        found: dict[str, object] = await answer.json()
-        return found
+        return await answer.json()
 
 
 @pytest.mark.parametrize("dialect", PATHS)
@@ -80,12 +80,12 @@ def test_a_fault_in_the_middle_ends_the_stream_in_its_dialect(
             if dialect == "messages":
                 assert seen[-1].name == "error"
                 assert last["type"] == "error"
-            state = await ending(http, server.url, dict(headers)["Midstream-Stream"])
+            state = await ending(http, server.url, headers["Midstream-Stream"])
             assert state["ending"] == "failed"
             expected = AFTER[fault]
             if expected is not None:
                 assert expected in seen[-1].data
-                assert state["error"]["code"] == expected  # type: ignore[index]
+                assert state["error"]["code"] == expected
 
     asyncio.run(scenario())
 
@@ -99,12 +99,11 @@ def test_a_fault_in_the_middle_of_an_unstreamed_answer_names_the_stream(
         async with session() as http:
             model = f"{fault}20/long"
             status, headers, raw = await asked(http, server.url, dialect, model, stream=False)
-            named = dict(headers)
             assert status >= 400
-            assert named["x-should-retry"] == "false"
-            assert named["Midstream-Stream"].startswith("st_")
+            assert headers["x-should-retry"] == "false"
+            assert headers["Midstream-Stream"].startswith("st_")
             assert "error" in json.loads(raw)
-            state = await ending(http, server.url, named["Midstream-Stream"])
+            state = await ending(http, server.url, headers["Midstream-Stream"])
             assert state["ending"] == "failed"
 
     asyncio.run(scenario())
@@ -121,7 +120,7 @@ def test_a_fault_before_the_first_event_is_an_http_status(
             model = f"{fault}0/long"
             status, headers, raw = await asked(http, server.url, dialect, model, stream=stream)
             assert status >= 400
-            assert dict(headers)["Content-Type"] == "application/json"
+            assert headers["Content-Type"] == "application/json"
             assert "error" in json.loads(raw)
 
     asyncio.run(scenario())
@@ -142,6 +141,6 @@ def test_a_providers_status_reaches_the_client_unless_it_is_about_us(
             assert ("type" in body) is (dialect == "messages")
             assert body["error"]["message"]
             retries = "true" if upstream in {429, 500, 503, 529} else "false"
-            assert dict(headers)["x-should-retry"] == retries
+            assert headers["x-should-retry"] == retries
 
     asyncio.run(scenario())
