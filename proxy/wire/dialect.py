@@ -1,4 +1,4 @@
-"""What a dialect is: the contract that every module of this folder but `sse` fulfils.
+"""What a dialect is: the contract that each class in `dialects` fulfils.
 
 Dialects do not know each other. All state of an answer in the making lives in one `Translator`
 at its producer; a reader needs none, because the journal holds final bytes.
