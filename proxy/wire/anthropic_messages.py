@@ -1,0 +1,230 @@
+"""Anthropic Messages: what its bytes mean.
+
+Owns the dialect's terminator, usage, errors and heartbeat, and what a request must be. Never
+changes an event. What surprises: events are understood by the ``type`` in their JSON, because
+some servers leave out the name; their bytes pass without one all the same. An error that we
+write has its name, without which the SDK would overlook it.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from proxy.errors import MalformedRequest, ProviderReported, ProviderTruncated
+from proxy.stream import Ending, Event, Frame, Problem, Usage
+from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
+from proxy.wire.dialect import Ask
+from proxy.wire.json_text import ABSENT, Fields, passed_on, read, read_body, says_nothing
+from proxy.wire.messages_fold import fold_message
+
+_STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "conflict_error": 409,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+"""What an error inside a stream would have been as a status."""
+
+_TYPES = {
+    **{status: kind for kind, status in _STATUS.items()},
+    408: "timeout_error",
+    499: "api_error",
+}
+"""Error types by status, where not `invalid_request_error` below 500, `api_error` above."""
+
+
+class _Kind(msgspec.Struct, gc=False):
+    """All that nearly every event is read for."""
+
+    type: str = ""
+
+
+class _Message(msgspec.Struct, gc=False):
+    usage: msgspec.Raw = ABSENT
+
+
+class _Event(msgspec.Struct, gc=False):
+    """The fields of all events that say more."""
+
+    message: _Message | None = None
+    content_block: Fields | None = None
+    delta: Fields | None = None
+    usage: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
+
+
+class _OutputDetails(msgspec.Struct, gc=False):
+    thinking_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    output_tokens: int | None = None
+    output_tokens_details: _OutputDetails | None = None
+
+
+class _Details(msgspec.Struct, gc=False):
+    error_code: str | None = None
+
+
+class _Error(msgspec.Struct, gc=False):
+    type: str | None = None
+    message: str | None = None
+    details: _Details | None = None
+
+
+_kind_decoder = msgspec.json.Decoder(_Kind)
+_event_decoder = msgspec.json.Decoder(_Event)
+_usage_decoder = msgspec.json.Decoder(_Usage)
+_error_decoder = msgspec.json.Decoder(_Error)
+_TEXT = msgspec.Raw(b'"text"')
+
+
+class AnthropicMessages:
+    """The dialect. Has no state."""
+
+    name = "anthropic.messages"
+    path = "/v1/messages"
+    heartbeat = b'event: ping\ndata: {"type":"ping"}\n\n'
+
+    def read_ask(self, body: bytes) -> Ask:
+        """Checks what a relay must know; the rest is the provider's to judge."""
+        fields = read_body(body)
+        model = read_model(fields)
+        check_messages(fields)
+        must_be = "a whole number from 1"
+        if read_field(fields, "max_tokens", int, must_be) < 1:
+            raise MalformedRequest(f"'max_tokens' must be {must_be}.", param="max_tokens")
+        is_streamed = read_flag(fields, "stream")
+        return Ask(model=model, is_streamed=is_streamed, wants_usage=True, fields=fields)
+
+    def upstream_body(self, ask: Ask, model: str) -> bytes:
+        """Streamed; usage is always part of it."""
+        return body_for(dict(ask.fields), model)
+
+    def translator(self, ask: Ask) -> "MessagesTranslator":
+        """For one answer."""
+        del ask
+        return MessagesTranslator()
+
+    def last_frame(self, ending: Ending, problem: Problem) -> Frame:
+        """An error event, and no `message_stop` after it."""
+        code = problem.code or f"stream_{ending}"
+        body = passed_on(problem.body, one_line=True)
+        return Frame("error", body or msgspec.json.encode(_error(problem, code)))
+
+    def error_body(self, problem: Problem, request_id: str) -> bytes:
+        """With the request id, where the dialect has it."""
+        own = {**_error(problem, problem.code), "request_id": request_id}
+        return passed_on(problem.body, one_line=False) or msgspec.json.encode(own)
+
+    def fold(self, events: Iterable[Event]) -> bytes:
+        """The message object. See `messages_fold`."""
+        return fold_message(events)
+
+
+class MessagesTranslator:
+    """Listens to one answer. The identity."""
+
+    def __init__(self) -> None:
+        self.has_content = False
+        self.is_complete = False
+        self.usage: Usage | None = None
+        self._is_started = False
+        self._counts = _Usage()
+
+    def hear(self, frame: Frame) -> Sequence[Frame]:
+        """See `Translator`."""
+        assert not self.is_complete, "nothing is heard after the terminator"
+        data = frame.data
+        kind = read(_kind_decoder, data).type
+        if kind == "error" or frame.name == "error":
+            raise _reported(data)
+        if kind == "content_block_delta":
+            if not self.has_content:
+                self.has_content = _is_said(read(_event_decoder, data).delta)
+        elif kind == "content_block_start":
+            block = read(_event_decoder, data).content_block
+            self.has_content = self.has_content or _is_begun(block)
+        elif kind == "message_start":
+            self._is_started = True
+            message = read(_event_decoder, data).message
+            self._count(message.usage if message else ABSENT)
+        elif kind == "message_delta":
+            self._count(read(_event_decoder, data).usage)
+        elif kind == "message_stop":
+            if not self._is_started:
+                raise ProviderTruncated
+            self.is_complete = True
+        return (frame,)
+
+    def _count(self, raw: msgspec.Raw) -> None:
+        """Each number replaces the one before; what is left out stays. See `_Usage`.
+
+        Counts that are none are the provider's own, and not worth failing for.
+        """
+        if says_nothing(raw):
+            return
+        try:
+            said = _usage_decoder.decode(raw)
+        except msgspec.ValidationError:
+            return
+        counts = self._counts
+        for field in said.__struct_fields__:
+            value = getattr(said, field)
+            if value is not None:
+                setattr(counts, field, value)
+        details = counts.output_tokens_details
+        cached = counts.cache_read_input_tokens or 0
+        self.usage = Usage(
+            input_tokens=(counts.input_tokens or 0)
+            + (counts.cache_creation_input_tokens or 0)
+            + cached,
+            output_tokens=counts.output_tokens or 0,
+            cached_input_tokens=cached,
+            reasoning_tokens=(details.thinking_tokens if details else 0) or 0,
+        )
+
+
+def _is_said(delta: Fields | None) -> bool:
+    return any(not says_nothing(value) for key, value in (delta or {}).items() if key != "type")
+
+
+def _is_begun(block: Fields | None) -> bool:
+    """Any block but one of text says something by beginning."""
+    if block is None:
+        return False
+    return block.get("type", ABSENT) != _TEXT or not says_nothing(block.get("text", ABSENT))
+
+
+def _reported(data: bytes) -> ProviderReported:
+    try:
+        said = _error_decoder.decode(read(_event_decoder, data).error)
+    except msgspec.DecodeError:
+        said = _Error()
+    code = said.details.error_code if said.details else None
+    return ProviderReported(
+        data,
+        code=code or said.type or "provider_error",
+        message=said.message or "The provider reported an error.",
+        status=_STATUS.get(said.type or "", 502),
+    )
+
+
+def _error(problem: Problem, code: str) -> dict[str, object]:
+    kind = "invalid_request_error" if problem.status < 500 else "api_error"
+    error = {
+        "type": _TYPES.get(problem.status, kind),
+        "message": problem.message,
+        "details": {"error_code": code},
+    }
+    return {"type": "error", "error": error}

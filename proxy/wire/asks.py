@@ -1,0 +1,54 @@
+"""What the request bodies of all dialects have in common: a model, messages, whether to stream.
+
+Every refusal names its field and says what it must be. All else is the provider's to judge.
+"""
+
+from typing import TypeVar
+
+import msgspec
+
+from proxy.errors import MalformedRequest
+from proxy.wire.json_text import ABSENT, NULL, TRUE, Fields, write_object
+
+T = TypeVar("T")
+
+
+def read_model(fields: Fields) -> str:
+    """The name that the client asks for."""
+    model = read_field(fields, "model", str, "a string that names a model")
+    if not model:
+        raise MalformedRequest("'model' must be a string that names a model.", param="model")
+    return model
+
+
+def check_messages(fields: Fields) -> None:
+    """`messages` must be an array; what is in it, the provider judges."""
+    read_field(fields, "messages", list[msgspec.Raw], "an array")
+
+
+def read_flag(fields: Fields, name: str, param: str = "") -> bool:
+    """A boolean that may be null or absent, which is false."""
+    if fields.get(name, NULL) == NULL:
+        return False
+    return read_field(fields, name, bool, "true or false", param)
+
+
+def read_field(fields: Fields, name: str, kind: type[T], must_be: str, param: str = "") -> T:
+    """A required field of this type. Raises `MalformedRequest` with `param`, else `name`."""
+    param = param or name
+    value = fields.get(name, ABSENT)
+    if value == ABSENT:
+        raise MalformedRequest(f"'{param}' is required: {must_be}.", param=param)
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except msgspec.ValidationError as error:
+        raise MalformedRequest(f"'{param}' must be {must_be}.", param=param) from error
+
+
+def body_for(fields: Fields, model: str, **others: msgspec.Raw) -> bytes:
+    """The client's body with another model and, always, ``stream: true``.
+
+    Every field that is not replaced keeps its bytes and its place; a new one comes last.
+    """
+    model_text = msgspec.Raw(msgspec.json.encode(model))
+    return write_object({**fields, "model": model_text, "stream": TRUE, **others})
