@@ -254,6 +254,7 @@ class Ledger(Protocol):
         """Running streams that nobody has looked at for a second, longest ago first.
 
         They are then not due again for another second, so several sweepers share the work.
+        One that was just admitted is first due after a lease: until then nobody can be dead.
         """
         ...
 
