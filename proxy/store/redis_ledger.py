@@ -1,0 +1,150 @@
+"""The ledger in Redis.
+
+All its keys share the hash tag ``{ledger}``, so that one script sees them together:
+``claim:H`` (a hash: who holds an idempotency key), ``list:H`` (sorted sets of streams by
+creation: all, an owner's, a tag's, an owner's of a tag), ``until`` (which streams are to go from
+which lists, and when) and ``running`` (when each running stream is due to be looked at).
+What surprises: what users say is in no key's name, only its hash.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from proxy.relay.ports import Admission, Listing, Repeat
+from proxy.store.paging import read_place, write_place
+from proxy.store.redis_link import pack
+from proxy.store.redis_node import Node, Script
+from proxy.stream import StreamId
+
+
+class RedisLedger:
+    """See the module, and `proxy.relay.ports.Ledger` for every method.
+
+    A stream that was just admitted is first overdue after `lease_s`: before that its producer
+    cannot be dead, and its journal may not have been created yet.
+    """
+
+    def __init__(
+        self, *, calls: Node, scripts: Mapping[str, Script], namespace: str, lease_s: float
+    ) -> None:
+        self._calls = calls
+        self._scripts = scripts
+        self._prefix = f"{namespace}:{{ledger}}:"
+        self._lists = f"{self._prefix}list:"
+        self._until = f"{self._prefix}until"
+        self._running = f"{self._prefix}running"
+        self._lease_ms = int(lease_s * 1000)
+
+    # --- admission ----------------------------------------------------------------------------
+
+    async def admit(self, admission: Admission) -> Repeat | None:
+        """See `Ledger.admit`. The same stream again is a retry, and no repeat."""
+        owner, tag, claim = admission.owner, admission.tag, admission.claim
+        lists = _lists_of(owner, tag)
+        held = await self._calls.call(
+            self._scripts["admit"].call(
+                [
+                    self._running,
+                    self._until,
+                    self._claim(owner, "" if claim is None else claim.key),
+                    *(self._lists + name for name in lists),
+                ],
+                admission.stream,
+                int(admission.created_at * 1000),
+                int(admission.keep_s * 1000),
+                self._lease_ms,
+                b"" if claim is None else claim.fingerprint,
+                _membership(admission.stream, lists),
+                self._lists,
+            )
+        )
+        if held is None or claim is None:
+            return None
+        stream, fingerprint, age_ms = cast("tuple[bytes, bytes, int]", held)
+        is_same_request = fingerprint == claim.fingerprint
+        return Repeat(StreamId(stream.decode()), is_same_request, age_ms / 1000)
+
+    async def release(self, owner: str, key: str, stream: StreamId) -> None:
+        """See `Ledger.release`."""
+        await self._calls.call(self._scripts["release"].call([self._claim(owner, key)], stream))
+
+    async def find_claim(self, owner: str, key: str) -> tuple[StreamId, bytes] | None:
+        """See `Ledger.find_claim`."""
+        held = await self._calls.call(
+            pack("HMGET", self._claim(owner, key), "stream", "fingerprint")
+        )
+        stream, fingerprint = cast("tuple[bytes | None, bytes | None]", held)
+        if stream is None or fingerprint is None:
+            return None
+        return StreamId(stream.decode()), fingerprint
+
+    def _claim(self, owner: str, key: str) -> str:
+        return f"{self._prefix}claim:{_hash(owner, key)}"
+
+    # --- lists --------------------------------------------------------------------------------
+
+    async def list(
+        self, owner: str | None, tag: str | None, cursor: str | None, count: int
+    ) -> Listing:
+        """See `Ledger.list`. Raises `MalformedRequest` for a cursor that is none."""
+        before = ("", "") if cursor is None else read_place(cursor)
+        reply = await self._calls.call(
+            self._scripts["list"].call(
+                [self._lists + _list_of(owner, tag), self._until], count, self._lists, *before
+            )
+        )
+        page = cast("Sequence[bytes]", reply)
+        streams = [StreamId(stream.decode()) for stream in page[::2]]
+        if len(streams) <= count:
+            return Listing(streams, None)
+        last_ms = int(page[2 * count - 1])
+        return Listing(streams[:count], write_place(last_ms, streams[count - 1]))
+
+    async def forget(self, stream: StreamId, owner: str, tag: str | None) -> None:
+        """See `Ledger.forget`."""
+        lists = _lists_of(owner, tag)
+        await self._calls.run(
+            [
+                *(pack("ZREM", self._lists + name, stream) for name in lists),
+                pack("ZREM", self._until, _membership(stream, lists)),
+            ]
+        )
+
+    # --- running streams ----------------------------------------------------------------------
+
+    async def settle(self, stream: StreamId) -> None:
+        """See `Ledger.settle`."""
+        await self._calls.call(pack("ZREM", self._running, stream))
+
+    async def overdue(self, count: int) -> Sequence[StreamId]:
+        """See `Ledger.overdue`."""
+        due = await self._calls.call(self._scripts["overdue"].call([self._running], count))
+        return [StreamId(stream.decode()) for stream in cast("Sequence[bytes]", due)]
+
+
+def _lists_of(owner: str, tag: str | None) -> tuple[str, ...]:
+    """The names of the lists that a stream is on."""
+    all_and_own = (_list_of(None, None), _list_of(owner, None))
+    if tag is None:
+        return all_and_own
+    return (*all_and_own, _list_of(None, tag), _list_of(owner, tag))
+
+
+def _list_of(owner: str | None, tag: str | None) -> str:
+    """The name of the list of an owner and a tag; of everything for None."""
+    return _hash(
+        "" if owner is None else f"owner {owner}",
+        "" if tag is None else f"tag {tag}",
+    )
+
+
+def _membership(stream: StreamId, lists: Sequence[str]) -> str:
+    """The member of ``until`` that says which lists a stream is on."""
+    return " ".join((stream, *lists))
+
+
+def _hash(first: str, second: str) -> str:
+    """128 bits that stand for two strings in a key's name, and for no other two."""
+    text = f"{len(first)}:{first}{second}".encode()
+    return hashlib.blake2b(text, digest_size=16).hexdigest()

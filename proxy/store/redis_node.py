@@ -1,0 +1,151 @@
+"""One Redis server that carries out calls: everything that knows there is only one is here.
+
+It owns the connections and the scripts, and turns what a server can answer into the store's
+errors. It never retries a call whose outcome is unknown. What surprises: a call is bytes,
+packed by whoever makes it, because the hot path packs its own; each names a key with a hash
+tag, which is all that a cluster would need to send it to the right place.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import hiredis
+
+from proxy.errors import StoreFull, StoreUnavailable
+from proxy.store.redis_link import Endpoint, Link, Reply, pack
+
+_FOLDER: Final = Path(__file__).parent / "lua"
+
+_MAY_BE_REFUSED: Final = "#!lua\n"
+_NEVER_REFUSED: Final = "#!lua flags=allow-oom\n"
+"""What reads, ends or frees has to work while Redis is out of memory; what grows has not."""
+
+_SCRIPTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "append": (_MAY_BE_REFUSED, ("time", "append")),
+    "append_end": (_NEVER_REFUSED, ("time", "append")),
+    "read": (_NEVER_REFUSED, ("time", "state", "read")),
+    "states": (_NEVER_REFUSED, ("time", "state", "states")),
+    "take_over": (_NEVER_REFUSED, ("time", "state", "take_over")),
+    "watch": (_NEVER_REFUSED, ("watch",)),
+    "ask_cancel": (_NEVER_REFUSED, ("ask_cancel",)),
+    "erase": (_NEVER_REFUSED, ("time", "erase")),
+    "attend": (_NEVER_REFUSED, ("time", "attend")),
+    "leave": (_NEVER_REFUSED, ("time", "leave")),
+    "admit": (_MAY_BE_REFUSED, ("time", "keep", "trim", "admit")),
+    "release": (_NEVER_REFUSED, ("release",)),
+    "list": (_NEVER_REFUSED, ("time", "trim", "list")),
+    "overdue": (_NEVER_REFUSED, ("time", "keep", "overdue")),
+}
+"""Each script: whether it may be refused, and the files that it is made of."""
+
+
+class Script:
+    """One script, known to the server by the hash of its text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode()
+
+    def call(self, keys: Sequence[str], *arguments: bytes | str | int) -> bytes:
+        """A call of it, packed."""
+        return pack(b"EVALSHA", self.sha, len(keys), *keys, *arguments)
+
+
+def load_scripts() -> Mapping[str, Script]:
+    """All scripts, by name. Reads files."""
+    texts = {path.stem: path.read_text("utf-8") for path in _FOLDER.glob("*.lua")}
+    return {
+        name: Script(shebang + "".join(texts[part] for part in parts))
+        for name, (shebang, parts) in _SCRIPTS.items()
+    }
+
+
+class Node:
+    """See the module. At most `links_max` calls at a time; others wait their turn."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        scripts: Mapping[str, Script],
+        *,
+        timeout_s: float,
+        links_max: int,
+    ) -> None:
+        self._endpoint = endpoint
+        self._loading = [pack("SCRIPT", "LOAD", script.text) for script in scripts.values()]
+        self._timeout_s = timeout_s
+        self._turns = asyncio.Semaphore(links_max)
+        self._idle: list[Link] = []
+        self._is_closed = False
+
+    async def run(self, calls: Sequence[bytes]) -> list[Reply]:
+        """Carry out `calls` in one round trip, in their order; one reply each.
+
+        Raises `StoreUnavailable`. A call that was refused for want of memory has an error as
+        its reply; there are no other errors among the replies.
+        """
+        if not calls:
+            return []
+        try:
+            async with asyncio.timeout(self._timeout_s), self._turns:
+                link = await self._link()
+                replies = await link.exchange(b"".join(calls), len(calls))
+                if any(type(reply) is hiredis.ReplyError for reply in replies):
+                    await self._mend(link, calls, replies)
+        except TimeoutError as error:
+            raise StoreUnavailable(f"no answer within {self._timeout_s:g} s") from error
+        except OSError as error:
+            raise StoreUnavailable(str(error)) from error
+        if self._is_closed:
+            link.abort("closed")
+        else:
+            self._idle.append(link)
+        return replies
+
+    async def call(self, packed: bytes) -> Reply:
+        """Carry out one call. Raises `StoreUnavailable`, `StoreFull`."""
+        (reply,) = await self.run((packed,))
+        if isinstance(reply, hiredis.ReplyError):
+            raise StoreFull
+        return reply
+
+    def close(self) -> None:
+        """Close every connection that is not in use, and the others when their call is over."""
+        self._is_closed = True
+        for link in self._idle:
+            link.abort("closed")
+        self._idle.clear()
+
+    async def _link(self) -> Link:
+        """A link that was open a moment ago."""
+        if self._is_closed:
+            raise StoreUnavailable("it was closed")
+        while self._idle:
+            link = self._idle.pop()
+            if not link.is_closed:
+                return link
+        return await self._endpoint.connect()
+
+    async def _mend(self, link: Link, calls: Sequence[bytes], replies: list[Reply]) -> None:
+        """Repeat the calls that did nothing because the server knew no such script.
+
+        That is a server that was restarted, or another one. Any error but a want of memory is
+        then raised.
+        """
+        unknown = [i for i, reply in enumerate(replies) if _says(reply, "NOSCRIPT")]
+        if unknown:
+            await link.exchange(b"".join(self._loading), len(self._loading))
+            again = await link.exchange(b"".join(calls[i] for i in unknown), len(unknown))
+            for i, reply in zip(unknown, again, strict=True):
+                replies[i] = reply
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError) and not _says(reply, "OOM"):
+                link.abort("it cannot serve")  # the next try may reach another server
+                raise StoreUnavailable(str(reply))
+
+
+def _says(reply: Reply, code: str) -> bool:
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(code)
