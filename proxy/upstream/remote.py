@@ -1,0 +1,219 @@
+"""What providers over HTTP share: what is asked of an SDK, and what its failures mean.
+
+Owns the choice of headers, the checks of an answer before its first byte, and the one place where
+foreign exceptions become ours. It never looks into a stream, and no credential is in any error.
+
+A connection that breaks before the status is `ProviderUnreachable`; afterwards, at whatever byte,
+it is `ProviderTruncated`.
+"""
+
+import email.utils
+import math
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import ClassVar, NamedTuple
+
+import httpx2
+import msgspec
+
+from proxy import config
+from proxy.errors import (
+    ProviderError,
+    ProviderGarbled,
+    ProviderRefused,
+    ProviderStalled,
+    ProviderUnreachable,
+)
+from proxy.relay.ports import Deadlines, ProviderModel, UpstreamRequest
+from proxy.upstream.http import Body, Transport, read_bounded
+
+_RETRY_AFTER_S_MAX = 86_400.0
+"""Chosen: nobody plans a retry further ahead than a day."""
+_MODELS_BYTES_MAX = 4 * 1024 * 1024
+"""Chosen: the longest lists known, of a few hundred models, take some 300 KiB."""
+_MODELS_MAX = 1000
+"""Anthropic's own limit for one page."""
+_MESSAGE_CHARS_MAX = 1000
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+_SENDABLE = re.compile(r"[\t\x20-\x7e]*")
+"""A header's value that every server takes."""
+_SECRET_CHARS_MIN = 8
+"""Chosen: shorter values are placeholders, and would be found in any text."""
+
+
+class Said(NamedTuple):
+    """What a provider's error body says, if it has the shape of its dialect."""
+
+    code: str | None
+    message: str
+
+
+class RemoteProvider:
+    """A provider over HTTP. What its SDK and its dialect do differently is a subclass's."""
+
+    dialect: ClassVar[str]
+    ask_path: ClassVar[str]
+    models_path: ClassVar[str]
+
+    def __init__(self, name: str, settings: config.RemoteProvider) -> None:
+        self.name = name
+        self.dialects = frozenset({self.dialect})
+        self.deadlines = Deadlines(
+            settings.connect_s, settings.first_event_s, settings.idle_s, settings.total_s
+        )
+        self._own_headers = {key.lower(): value.reveal() for key, value in settings.headers.items()}
+        is_tls = settings.base_url.startswith("https:")
+        self._http = httpx2.AsyncClient(
+            transport=Transport(
+                connect_s=settings.connect_s,
+                secrets=_secrets(settings),
+                ssl_context=httpx2.create_ssl_context() if is_tls else None,
+            ),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    # --- the port ---------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
+        """See `Provider.stream`."""
+        assert request.dialect == self.dialect, "routes ask a provider in its own dialects only"
+        headers = self._headers("text/event-stream", request.headers)
+        body = _body(await self._send(self.ask_path, request.body, headers))
+        try:
+            _check(body)
+            yield body
+            await body.linger()
+        finally:
+            body.close()
+
+    async def models(self) -> Sequence[ProviderModel]:
+        """See `Provider.models`. The first thousand."""
+        body = _body(await self._send(self.models_path, None, self._headers("application/json")))
+        try:
+            raw = await read_bounded(body, _MODELS_BYTES_MAX)
+        finally:
+            body.close()
+        if raw is None:
+            raise ProviderGarbled(f"a list of models of more than {_MODELS_BYTES_MAX} bytes")
+        try:
+            return self._read_models(raw)[:_MODELS_MAX]
+        except msgspec.DecodeError as error:
+            raise ProviderGarbled("a list of models that is none") from error
+
+    async def close(self) -> None:
+        """See `Provider.close`."""
+        await self._http.aclose()
+
+    # --- for the subclass -------------------------------------------------------------------
+
+    async def _send(
+        self, path: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> httpx2.Response:
+        """POST `content`, or GET, through the SDK. Raises what `_refused` and `_broken` make."""
+        raise NotImplementedError
+
+    def _read_error(self, raw: bytes) -> Said:
+        """What an error of the dialect says. Raises `msgspec.DecodeError` if it is none."""
+        raise NotImplementedError
+
+    def _read_models(self, raw: bytes) -> Sequence[ProviderModel]:
+        """The models of a list in the provider's form. Raises `msgspec.DecodeError`."""
+        raise NotImplementedError
+
+    def _headers(self, accept: str, passed_on: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
+        """On top of the SDK's own: the config's, over them the client's, over all what must be."""
+        headers = dict(self._own_headers)
+        clients: dict[str, str] = {}
+        for key, value in passed_on:
+            if _SENDABLE.fullmatch(value):
+                name = key.lower()
+                clients[name] = f"{clients[name]}, {value}" if name in clients else value
+        headers |= clients
+        headers |= {"accept": accept, "accept-encoding": "identity"}
+        return headers
+
+    def _refused(self, response: httpx2.Response) -> ProviderRefused:
+        """Of an answer that is no success."""
+        try:
+            said = self._read_error(response.content)
+        except msgspec.DecodeError:
+            said = None
+        is_code = said is not None and said.code is not None and _CODE.fullmatch(said.code)
+        return ProviderRefused(
+            self.name,
+            response.status_code,
+            code=said.code if said and is_code else None,
+            message=said.message[:_MESSAGE_CHARS_MAX] if said else None,
+            body=response.content if said else None,
+            retry_after_s=retry_after_s(response.headers),
+        )
+
+    def _broken(self, cause: BaseException | None) -> ProviderError:
+        """Of a request that got no answer. `cause` is what the transport raised."""
+        match cause:
+            case httpx2.ConnectTimeout():
+                return ProviderStalled("connect", self.deadlines.connect_s)
+            case httpx2.RemoteProtocolError():
+                return ProviderGarbled("an answer that is not HTTP")
+            case httpx2.TransportError():
+                return ProviderUnreachable(self.name, str(cause))
+            case _:
+                # anthropic's SDK takes every exception for a broken connection, a bug too
+                assert cause is not None, "an SDK names the cause of a broken connection"
+                raise cause
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """When the provider wants to be asked again, in seconds from its answer; None if unsaid.
+
+    A date is compared with the provider's own ``Date``, so that no clock of ours takes part.
+    """
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * unit_s
+        except ValueError:
+            continue
+        if not math.isnan(seconds):
+            return _bounded(seconds)
+    until, now = _seconds(headers.get("retry-after")), _seconds(headers.get("date"))
+    return None if until is None or now is None else _bounded(until - now)
+
+
+def _seconds(date: str | None) -> float | None:
+    parsed = email.utils.parsedate_tz(date) if date else None
+    try:
+        return float(email.utils.mktime_tz(parsed)) if parsed else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(seconds, 0.0), _RETRY_AFTER_S_MAX)
+
+
+def _secrets(settings: config.RemoteProvider) -> list[str]:
+    """What must not come back to a client in an error."""
+    values = [settings.api_key] if settings.api_key else []
+    values += [value for value in settings.headers.values() if value.source]
+    words = [word for value in values for word in value.reveal().split()]
+    return [word for word in words if len(word) >= _SECRET_CHARS_MIN]
+
+
+def _body(response: httpx2.Response) -> Body:
+    body = response.extensions["body"]
+    assert isinstance(body, Body), "the transport is ours"
+    return body
+
+
+def _check(body: Body) -> None:
+    """Whether this can be a stream of events. Raises `ProviderGarbled`."""
+    if body.content_encoding:
+        raise ProviderGarbled(f"a body with content-encoding {body.content_encoding[:80]!r}")
+    if body.content_type not in {"text/event-stream", ""}:
+        raise ProviderGarbled(f"a body of type {body.content_type[:80]!r}, not an event stream")
