@@ -25,6 +25,11 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield made
 
 
+def lower(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by their names in lower case."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
 def parse_sse(raw: bytes) -> list[Seen]:
     """The whole events of a body, after the rules of EventSource, ids included."""
     seen = []

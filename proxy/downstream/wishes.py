@@ -120,8 +120,8 @@ def _tag(text: str | None) -> str | None:
         return None
     try:
         tag = text.encode("latin-1").decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MalformedRequest("Midstream-Tag must be UTF-8.", param="Midstream-Tag") from error
+    except UnicodeDecodeError:  # a browser's fetch sends latin-1
+        tag = text
     return check_tag(tag, "Midstream-Tag")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.reading import parse_sse, session
+from tests.reading import lower, parse_sse, session
 from tests.server import Served, scripted, serving
 
 AFTER = {
@@ -53,7 +53,7 @@ async def asked(
         "messages": [{"role": "user", "content": "hi"}],
     }
     async with http.post(url + PATHS[dialect], json=body) as answer:
-        return answer.status, dict(answer.headers), await answer.read()
+        return answer.status, lower(answer.headers), await answer.read()
 
 
 async def ending(http: aiohttp.ClientSession, url: str, stream: str) -> Any:
@@ -80,7 +80,7 @@ def test_a_fault_in_the_middle_ends_the_stream_in_its_dialect(
             if dialect == "messages":
                 assert seen[-1].name == "error"
                 assert last["type"] == "error"
-            state = await ending(http, server.url, headers["Midstream-Stream"])
+            state = await ending(http, server.url, headers["midstream-stream"])
             assert state["ending"] == "failed"
             expected = AFTER[fault]
             if expected is not None:
@@ -101,9 +101,9 @@ def test_a_fault_in_the_middle_of_an_unstreamed_answer_names_the_stream(
             status, headers, raw = await asked(http, server.url, dialect, model, stream=False)
             assert status >= 400
             assert headers["x-should-retry"] == "false"
-            assert headers["Midstream-Stream"].startswith("st_")
+            assert headers["midstream-stream"].startswith("st_")
             assert "error" in json.loads(raw)
-            state = await ending(http, server.url, headers["Midstream-Stream"])
+            state = await ending(http, server.url, headers["midstream-stream"])
             assert state["ending"] == "failed"
 
     asyncio.run(scenario())
@@ -120,7 +120,7 @@ def test_a_fault_before_the_first_event_is_an_http_status(
             model = f"{fault}0/long"
             status, headers, raw = await asked(http, server.url, dialect, model, stream=stream)
             assert status >= 400
-            assert headers["Content-Type"] == "application/json"
+            assert headers["content-type"] == "application/json"
             assert "error" in json.loads(raw)
 
     asyncio.run(scenario())
