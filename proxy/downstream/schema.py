@@ -1,0 +1,94 @@
+"""The OpenAPI document: what ``GET /schema`` answers.
+
+Written beside the routes, not derived from them: handlers read bytes and answer ASGI, so their
+signatures say nothing. Tests hold the document against routes, errors and headers in both
+directions. It is made of the program alone, never of a configuration, so anybody may read it.
+"""
+
+import msgspec
+
+from proxy.downstream.schema_answers import headers
+from proxy.downstream.schema_asking import asking_paths
+from proxy.downstream.schema_bodies import Json, schemas
+from proxy.downstream.schema_dialects import dialect_schemas
+from proxy.downstream.schema_errors import BOTH_SHAPES, failures, responses
+from proxy.downstream.schema_operations import paths
+from proxy.errors import MethodNotAllowed, RouteNotFound
+from proxy.wire.dialects import all_dialects
+
+_INTRODUCTION = """\
+Midstream stands between applications and providers of language models. Applications ask it as
+they ask OpenAI or Anthropic. It writes every event of an answer to a journal before anybody sees
+it, so that a client whose connection breaks in the middle comes back to the exact next event.
+
+* **Stream**: one answer in the making, or made. It goes on when its reader leaves.
+* **Event**: one step of that answer. Its id is its place: 1, 2, 3 …, the same for every reader.
+
+**Keys.** Send a key as `Authorization: Bearer KEY` or as `x-api-key: KEY`; if both are there,
+the latter counts. A proxy without keys needs none, and serves only programs on its own machine.
+
+**Errors** have the shape of the caller's SDK: Anthropic's under `/v1/messages` and for whoever
+sends `anthropic-version`, OpenAI's for all others. A path that is not here gets
+`route_not_found`, a method that is not here `method_not_allowed`. Three refusals come before all
+that and have no JSON: what is not HTTP (400), headers beyond the configured limits (431), and
+more connections than configured (503)."""
+
+
+def openapi_json() -> bytes:
+    """The document. Builds it anew on each call, which takes some milliseconds."""
+    return msgspec.json.encode(_document())
+
+
+def _document() -> Json:
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Midstream",
+            "summary": "Streamed answers of language models that outlive their connections",
+            "description": _INTRODUCTION,
+            "version": "1",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": _tags(),
+        "security": [{"bearer": []}, {"apiKey": []}, {}],
+        "paths": asking_paths(all_dialects().values()) | paths(),
+        "components": {
+            "schemas": schemas() | dialect_schemas(),
+            "headers": headers(),
+            "responses": _elsewhere(),
+            "securitySchemes": _security_schemes(),
+        },
+    }
+
+
+def _tags() -> list[Json]:
+    said = {
+        "Answers": "Ask for an answer.",
+        "Streams": "Read, resume, stop and list answers.",
+        "Models": "What can be asked.",
+        "Operation": "For those who run the proxy. No key is needed.",
+    }
+    return [{"name": name, "description": description} for name, description in said.items()]
+
+
+def _elsewhere() -> Json:
+    """What is answered where there is no call to say it of."""
+    not_found = responses(failures(RouteNotFound), *BOTH_SHAPES)
+    not_allowed = responses(failures(MethodNotAllowed), *BOTH_SHAPES)
+    return {"RouteNotFound": not_found["404"], "MethodNotAllowed": not_allowed["405"]}
+
+
+def _security_schemes() -> Json:
+    return {
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key of the configuration: `Authorization: Bearer KEY`.",
+        },
+        "apiKey": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "x-api-key",
+            "description": "The same, as Anthropic's SDKs have sent it. It wins over the other.",
+        },
+    }

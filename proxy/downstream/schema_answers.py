@@ -1,0 +1,123 @@
+"""Responses of the OpenAPI document that are no errors, and the headers of all.
+
+A header is defined once, in `headers`, and referred to by name. What surprises: whether it is
+always there belongs to its definition, so those that name a stream have two: in the answer of a
+stream, and in an error, which may have none.
+"""
+
+from collections.abc import Mapping
+
+from proxy.downstream.schema_bodies import Json, event_id, stream_id
+
+JSON = "application/json"
+SSE = "text/event-stream"
+
+_OF_ALL = ("X-Request-Id", "Cache-Control", "X-Content-Type-Options", "Referrer-Policy")
+_OF_STREAMS = ("Midstream-Stream", "Location", "Midstream-Expires")
+_IF_ANY = ".if-any"
+
+
+def answer(
+    description: str, content: Mapping[str, Json] | None = None, headers: Json | None = None
+) -> Json:
+    """A response. `content` is a schema for each media type; `headers` are those beside all's."""
+    found: Json = {"description": description, "headers": _refer(*_OF_ALL) | (headers or {})}
+    if content:
+        found["content"] = {kind: {"schema": schema} for kind, schema in content.items()}
+    return found
+
+
+def stream_headers(*others: str) -> Json:
+    """What names a stream, and other headers of its answer."""
+    return _refer(*_OF_STREAMS, *others)
+
+
+def failure_headers(status: str, *, may_name_a_stream: bool) -> Json:
+    """The headers of an error."""
+    found = _refer(*_OF_ALL, "X-Should-Retry", "Retry-After", "Retry-After-Ms")
+    if status == "401":
+        found |= _refer("WWW-Authenticate")
+    if may_name_a_stream:
+        found |= {name: _reference(name + _IF_ANY) for name in _OF_STREAMS}
+    return found
+
+
+def _refer(*names: str) -> Json:
+    return {name: _reference(name) for name in names}
+
+
+def _reference(name: str) -> Json:
+    return {"$ref": f"#/components/headers/{name}"}
+
+
+# --- definitions ----------------------------------------------------------------------------------
+
+
+def headers() -> Json:
+    """All of them, by name."""
+    streams = _of_streams()
+    may_be = {name + _IF_ANY: header | {"required": False} for name, header in streams.items()}
+    return {**_of_all(), **_of_failures(), **streams, **may_be, **_of_reading()}
+
+
+def _header(schema: Json, description: str, *, is_always: bool = True) -> Json:
+    return {"description": description, "required": is_always, "schema": schema}
+
+
+def _of_all() -> dict[str, Json]:
+    return {
+        "X-Request-Id": _header({"type": "string"}, "Names this request in the proxy's log."),
+        "Cache-Control": _header({"const": "no-store, no-transform"}, "No cache may keep it."),
+        "X-Content-Type-Options": _header({"const": "nosniff"}, "For browsers."),
+        "Referrer-Policy": _header({"const": "no-referrer"}, "For browsers."),
+    }
+
+
+def _of_failures() -> dict[str, Json]:
+    whole = {"type": "integer", "minimum": 1}
+    return {
+        "X-Should-Retry": _header(
+            {"enum": ["true", "false"]},
+            "Whether the same request may succeed if it is sent again.",
+        ),
+        "Retry-After": _header(
+            whole, "In how many seconds to try again, where that is known.", is_always=False
+        ),
+        "Retry-After-Ms": _header(whole, "The same in milliseconds.", is_always=False),
+        "WWW-Authenticate": _header({"const": "Bearer"}, "How to send the key."),
+    }
+
+
+def _of_streams() -> dict[str, Json]:
+    return {
+        "Midstream-Stream": _header(stream_id(), "The stream's id."),
+        "Location": _header(
+            {"type": "string", "format": "uri-reference"}, "Where the stream's state is."
+        ),
+        "Midstream-Expires": _header(
+            {"type": "string", "format": "date-time"},
+            "When the stream can no longer be read; while it runs, the earliest such moment.",
+        ),
+    }
+
+
+def _of_reading() -> dict[str, Json]:
+    return {
+        "Midstream-Last-Event-ID": _header(
+            event_id(lowest=0),
+            "The newest event that the answer holds: follow the stream from there.",
+        ),
+        "Link": _header(
+            {"type": "string"},
+            'With `application/json`: the next poll, as `<path>; rel="next"`.',
+            is_always=False,
+        ),
+        "X-Accel-Buffering": _header(
+            {"const": "no"},
+            "With `text/event-stream`: no proxy on the way may hold events back.",
+            is_always=False,
+        ),
+        "Preference-Applied": _header(
+            {"const": "respond-async"}, "The wish of `Prefer` that was fulfilled."
+        ),
+    }
