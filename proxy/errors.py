@@ -35,6 +35,8 @@
 A leaf holds facts; status, code and retryability are class attributes; ``str()`` makes the
 sentence. `MidstreamError.problem` turns any of them into the neutral `Problem` that dialects
 render. No exception here ever holds a credential or a prompt.
+
+This is longer than a file should be because a tree has one place.
 """
 
 from typing import ClassVar

@@ -3,6 +3,8 @@
 Each port has one contract suite in ``tests/contracts``, run on every implementation. A method
 that talks to the store costs one round trip unless it says otherwise, and raises
 `StoreUnavailable` when the outcome is unknown: every write here may be repeated safely.
+
+This is longer than a file should be because who builds a store or a provider reads it whole.
 """
 
 import enum
