@@ -1,0 +1,56 @@
+"""From the config's tables to providers."""
+
+import subprocess
+import sys
+
+import pytest
+
+from proxy import config
+from proxy.config import Secret
+from proxy.errors import ConfigInvalid
+from proxy.relay.ports import Deadlines
+from proxy.upstream.providers import build_providers
+from tests.upstream.asking import run
+
+
+def test_each_table_becomes_a_provider_of_its_kind() -> None:
+    key = Secret("sk-anything", "env:KEY")
+    built = build_providers(
+        {
+            "one": config.OpenAIProvider(api_key=key, connect_s=1, idle_s=2),
+            "two": config.AnthropicProvider(api_key=key, first_event_s=3, total_s=4),
+            "three": config.ScriptedProvider(idle_s=5),
+        }
+    )
+    assert [provider.name for provider in built.values()] == list(built) == ["one", "two", "three"]
+    assert built["one"].dialects == {"openai.chat"}
+    assert built["two"].dialects == {"anthropic.messages"}
+    assert built["three"].dialects == {"openai.chat", "anthropic.messages"}
+    assert built["one"].deadlines == Deadlines(connect_s=1, idle_s=2)
+    assert built["two"].deadlines == Deadlines(first_event_s=3, total_s=4)
+    assert built["three"].deadlines == Deadlines(idle_s=5)
+    for provider in built.values():
+        run(provider.close())
+
+
+def test_a_table_that_cannot_be_built_is_named() -> None:
+    with pytest.raises(ConfigInvalid, match=r"\[providers\.stage\] recordings"):
+        build_providers({"stage": config.ScriptedProvider(recordings="/nonexistent")})
+
+
+@pytest.mark.parametrize(
+    ("table", "loaded"),
+    [
+        ("ScriptedProvider()", set()),
+        ("OpenAIProvider()", {"openai"}),
+        ("AnthropicProvider()", {"anthropic"}),
+    ],
+)
+def test_only_the_sdks_that_the_config_names_are_loaded(table: str, loaded: set[str]) -> None:
+    code = (
+        "import sys; from proxy import config; from proxy.upstream.providers import *; "
+        f"build_providers({{'x': config.{table}}}); "
+        "print(*({'openai', 'anthropic'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert set(shown.stdout.split()) == loaded
