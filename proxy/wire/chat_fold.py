@@ -48,8 +48,8 @@ def fold_chunks(events: Iterable[Event]) -> bytes:
 
 
 def _replace(made: Object, key: str, value: object) -> None:
-    """The last word counts, but null is none."""
-    if value is not None or key not in made:
+    """The last word counts, but null and ``{}`` are none: Azure ends with filters that are."""
+    if key not in made or (value is not None and value != {}):
         made[key] = value
 
 

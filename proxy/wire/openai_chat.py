@@ -8,6 +8,7 @@ every blank line for an event once ids are in use.
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -36,6 +37,8 @@ _USAGE_NULL = re.compile(
 inside a string, where it would have to follow a backslash."""
 _USAGE_NULL_AS_USUAL = b',"usage":null'
 """As OpenAI writes it. Looked for first: the expression takes 10 us, this 0.2."""
+_CANDIDATES_MAX = 8
+"""How many members are tried. Chosen: each costs a decode; one is the rule, three a curiosity."""
 
 _WORDS = {
     400: "invalid_request_error context_length_exceeded invalid_prompt content_filter",
@@ -254,7 +257,7 @@ def _without_usage(frame: Frame) -> Frame:
     head, found, tail = data.rpartition(_USAGE_NULL_AS_USUAL)
     if found and _has_no_usage(shorter := head + tail):
         return Frame(frame.name, shorter)
-    for member in _USAGE_NULL.finditer(data):
+    for member in islice(_USAGE_NULL.finditer(data), _CANDIDATES_MAX):
         shorter = data[: member.start()] + data[member.end() :]
         if _has_no_usage(shorter):
             return Frame(frame.name, shorter)
