@@ -74,7 +74,7 @@ def start(
     file.write_text(config)
     log = folder / f"{name}.log"
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
-    with log.open("ab") as sink:
+    with log.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "proxy", "serve", "--config", str(file), "--port", "0"],
             cwd=folder,
