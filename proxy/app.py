@@ -235,7 +235,7 @@ def _litestar(desk: Desk) -> Litestar:
             *generate_routes(desk),
             *streams_routes(desk),
             *models_routes(desk),
-            *operator_routes(desk, openapi_json),
+            *operator_routes(desk, openapi_json()),
         ],
         exception_handlers={Exception: handle_error, HTTPException: handle_error},
         state=AppState({"desk": desk}),

@@ -258,6 +258,10 @@ class ProviderError(MidstreamError):
     is_retryable = True
 
 
+_ABOUT_OUR_ACCOUNT = frozenset({401, 402, 403, 407})
+"""Statuses that concern this proxy and its provider, and nobody else."""
+
+
 class ProviderRefused(ProviderError):
     """The provider answered the request with an error status.
 
@@ -283,12 +287,11 @@ class ProviderRefused(ProviderError):
         self.retry_after_s = retry_after_s
         self.body = body
 
-    _ABOUT_OUR_ACCOUNT = frozenset({401, 402, 403, 407})
     _PASSED_ON = frozenset({400, 404, 408, 409, 413, 422, 429, 500, 503, 504, 529})
 
     def problem(self) -> Problem:
         """The provider's own status and body where they concern the client, else 502."""
-        ours = self.upstream_status in self._ABOUT_OUR_ACCOUNT
+        ours = self.upstream_status in _ABOUT_OUR_ACCOUNT
         passed_on = self.upstream_status in self._PASSED_ON
         return Problem(
             status=self.upstream_status if passed_on else 502,
@@ -300,7 +303,7 @@ class ProviderRefused(ProviderError):
         )
 
     def __str__(self) -> str:
-        if self.upstream_status in self._ABOUT_OUR_ACCOUNT:
+        if self.upstream_status in _ABOUT_OUR_ACCOUNT:
             return (
                 f"Provider {self.provider!r} does not accept this proxy's credentials "
                 f"(status {self.upstream_status}); its operator has to look."
@@ -320,7 +323,14 @@ class ProviderReported(ProviderError):
         self.upstream_status = status
 
     def problem(self) -> Problem:
-        """The provider's own words."""
+        """The provider's own words, unless they are about our account."""
+        if self.upstream_status in _ABOUT_OUR_ACCOUNT:
+            return Problem(
+                status=502,
+                code="provider_refused_us",
+                message="The provider does not accept this proxy's credentials; "
+                "its operator has to look.",
+            )
         return Problem(
             status=self.upstream_status,
             code=self.upstream_code,

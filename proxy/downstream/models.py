@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from proxy.downstream.auth import authenticate
@@ -63,7 +64,7 @@ def models_routes(desk: Desk) -> list[HTTPRouteHandler]:
         return _list_answer(models, is_anthropic="anthropic-version" in headers)
 
     @get("/v1/models/{model:path}")
-    async def get_model(request: Request, model: str) -> ASGIApp:  # type: ignore[type-arg]
+    async def get_model(request: Request, model: FromPath[str]) -> ASGIApp:  # type: ignore[type-arg]
         headers = read_headers(request.scope)
         principal = authenticate(desk, headers)
         name = model.removeprefix("/")

@@ -1,7 +1,5 @@
 """For the operator: is it alive, is it ready, what does it offer."""
 
-from collections.abc import Callable
-
 from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
@@ -11,8 +9,8 @@ from proxy.downstream.exchange import Answer, json_answer
 from proxy.errors import StoreUnavailable
 
 
-def operator_routes(desk: Desk, schema: Callable[[], bytes]) -> list[HTTPRouteHandler]:
-    """All routes of this module. `schema` gives the OpenAPI document, as JSON."""
+def operator_routes(desk: Desk, schema: bytes) -> list[HTTPRouteHandler]:
+    """All routes of this module. `schema` is the OpenAPI document, as JSON."""
 
     @get("/healthz")
     async def healthz(request: Request) -> ASGIApp:  # type: ignore[type-arg]
@@ -30,7 +28,7 @@ def operator_routes(desk: Desk, schema: Callable[[], bytes]) -> list[HTTPRouteHa
     @get("/schema")
     async def openapi(request: Request) -> ASGIApp:  # type: ignore[type-arg]
         del request
-        return Answer(200, schema(), media_type="application/vnd.oai.openapi+json")
+        return Answer(200, schema, media_type="application/vnd.oai.openapi+json")
 
     return [healthz, readyz, openapi]
 

@@ -1,9 +1,11 @@
 """Errors on their way out: any exception becomes an HTTP answer in the caller's dialect."""
 
+import re
 from collections.abc import Mapping
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.routes import HTTPRoute
 from litestar.types import Scope
 
 from proxy.downstream.desk import Desk
@@ -81,4 +83,16 @@ def handle_error(request: Request, error: Exception) -> ErrorResponse:  # type: 
         desk.observer.internal_error(error, request=request_id(request.scope))
     headers = read_headers(request.scope)
     dialect = dialect_of_caller(request.scope, headers, desk.dialects)
-    return ErrorResponse(problem_answer(request.scope, own.problem(), dialect))
+    allow = [("allow", _allowed_methods(request))] if isinstance(own, MethodNotAllowed) else []
+    return ErrorResponse(problem_answer(request.scope, own.problem(), dialect, tuple(allow)))
+
+
+def _allowed_methods(request: Request) -> str:  # type: ignore[type-arg]
+    """The methods that the request's path does take (RFC 9110 15.5.6)."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        pattern = re.sub(r"\{[^}]*:path\}", ".+", route.path)
+        pattern = re.sub(r"\{[^}]*\}", "[^/]+", pattern)
+        if re.fullmatch(pattern, request.scope["path"]) and isinstance(route, HTTPRoute):
+            methods |= route.methods
+    return ", ".join(sorted(methods))

@@ -15,8 +15,8 @@ _TAG_CHARS_MAX = 128
 _RETENTION_S_MAX = 31_536_000
 """As the config bounds what a server can be set to. It may be set to less."""
 
-_PRINTABLE = r"^[^\u0000-\u001f\u007f-\u00a0\u00ad\u2028\u2029]+$"
-"""What a pattern can say of that: without the controls. Unicode has more that is refused."""
+_NO_CONTROL = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+"""Of a tag: anything but control characters."""
 
 
 def _parameter(place: str, name: str, schema: Json, description: str) -> Json:
@@ -93,10 +93,10 @@ def wishes() -> list[Json]:
                 "type": "string",
                 "minLength": 1,
                 "maxLength": _TAG_CHARS_MAX,
-                "pattern": _PRINTABLE,
+                "pattern": _NO_CONTROL,
             },
             "The application's own name for this answer, to list by: of a chat, of a user's "
-            "message. Printable characters, in UTF-8 or Latin-1.",
+            "message. No control characters; in UTF-8 or Latin-1.",
         ),
         _header(
             "Midstream-Retention",
@@ -180,9 +180,9 @@ def listing() -> list[Json]:
                 "type": "string",
                 "minLength": 1,
                 "maxLength": _TAG_CHARS_MAX,
-                "pattern": _PRINTABLE,
+                "pattern": _NO_CONTROL,
             },
-            "Only those that were made with this `Midstream-Tag`. Printable characters.",
+            "Only those that were made with this `Midstream-Tag`. No control characters.",
         ),
         _query(
             "status",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 from litestar import Request, delete, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from proxy.downstream.auth import authenticate, must_own
@@ -15,6 +16,7 @@ from proxy.downstream.long_poll import POLL_LINGERS_S, LongPoll
 from proxy.downstream.sse import EventStream, SseSettings
 from proxy.downstream.wishes import (
     check_tag,
+    read_count,
     read_event_id,
     read_number,
     read_stream_id,
@@ -48,7 +50,7 @@ def streams_routes(desk: Desk) -> list[HTTPRouteHandler]:
         return await _list(desk, principal, read_query(request.scope))
 
     @get("/v1/streams/{stream:str}")
-    async def get_stream(request: Request, stream: str) -> ASGIApp:  # type: ignore[type-arg]
+    async def get_stream(request: Request, stream: FromPath[str]) -> ASGIApp:  # type: ignore[type-arg]
         state = await _find(desk, request, stream)
         if state.is_erased:
             raise StreamGone
@@ -56,17 +58,17 @@ def streams_routes(desk: Desk) -> list[HTTPRouteHandler]:
         return json_answer(200, view(state), headers)
 
     @get("/v1/streams/{stream:str}/events")
-    async def get_events(request: Request, stream: str) -> ASGIApp:  # type: ignore[type-arg]
+    async def get_events(request: Request, stream: FromPath[str]) -> ASGIApp:  # type: ignore[type-arg]
         state = await _find(desk, request, stream)
         return await _events(desk, request, state)
 
     @get("/v1/streams/{stream:str}/response")
-    async def get_response(request: Request, stream: str) -> ASGIApp:  # type: ignore[type-arg]
+    async def get_response(request: Request, stream: FromPath[str]) -> ASGIApp:  # type: ignore[type-arg]
         state = await _find(desk, request, stream)
         return await _response(desk, state)
 
     @post("/v1/streams/{stream:str}/cancel", status_code=200)
-    async def cancel_stream(request: Request, stream: str) -> ASGIApp:  # type: ignore[type-arg]
+    async def cancel_stream(request: Request, stream: FromPath[str]) -> ASGIApp:  # type: ignore[type-arg]
         state = await _find(desk, request, stream)
         if state.is_erased:
             raise StreamGone
@@ -75,7 +77,7 @@ def streams_routes(desk: Desk) -> list[HTTPRouteHandler]:
         return json_answer(202 if state.ending is None else 200, view(state), headers)
 
     @delete("/v1/streams/{stream:str}", status_code=200)  # our Answer says 204 itself
-    async def delete_stream(request: Request, stream: str) -> ASGIApp:  # type: ignore[type-arg]
+    async def delete_stream(request: Request, stream: FromPath[str]) -> ASGIApp:  # type: ignore[type-arg]
         state = await _find(desk, request, stream)
         if not state.is_erased:
             await desk.switchboard.erase(state)
@@ -99,16 +101,16 @@ async def _events(desk: Desk, request: Request, state: State) -> ASGIApp:  # typ
     headers = read_headers(request.scope)
     query = read_query(request.scope)
     refuse_unknown(query, frozenset({"after", "wait", "limit"}))
-    after = read_event_id(headers.get("last-event-id") or query.get("after") or "0")
+    after = read_event_id(headers.get("last-event-id", query.get("after", "0")))
     wait_s = read_number(query, "wait", default=25, low=0, high=30)
-    limit = read_number(query, "limit", default=1000, low=1, high=1000)
+    limit = read_count(query, "limit", default=1000, high=1000)
     wants_sse = prefers_sse(headers.get("accept", "*/*"))
     if state.is_erased:
         raise StreamGone
     named = stream_headers(state, desk.switchboard.clock.now())
     if not wants_sse:
         cursor = await desk.switchboard.follow(state, after, lingers_s=POLL_LINGERS_S)
-        return LongPoll(cursor, wait_s=wait_s, limit=int(limit), headers=named)
+        return LongPoll(cursor, wait_s=wait_s, limit=limit, headers=named)
     if state.ending is not None and after == state.last_id:
         return Answer(204, headers=named)
     cursor = await desk.switchboard.follow(state, after)
@@ -156,6 +158,8 @@ def _weight(parameters: str) -> float:
 
 
 async def _response(desk: Desk, state: State) -> Answer:
+    if state.is_erased:
+        raise StreamGone
     events: list[Event] = []
     if state.last_id:
         cursor = await desk.switchboard.follow(state, 0)
@@ -182,7 +186,7 @@ async def _list(desk: Desk, principal: Principal, query: Mapping[str, str]) -> A
     if status is not None and status not in _STATUSES:
         known = ", ".join(sorted(_STATUSES))
         raise MalformedRequest(f"status must be one of {known}.", param="status")
-    limit = int(read_number(query, "limit", default=_LIMIT_DEFAULT, low=1, high=_LIMIT_MAX))
+    limit = read_count(query, "limit", default=_LIMIT_DEFAULT, high=_LIMIT_MAX)
     owner = None if principal.is_operator else principal.owner
     found: list[StreamView] = []
     cursor, scanned = query.get("cursor"), 0

@@ -13,6 +13,7 @@ from proxy.stream import EVENT_ID_MAX, STREAM_ID_PATTERN, Detach, StreamId
 
 _NUMBER = re.compile(r"[0-9]{1,16}", re.ASCII)
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TAG_CHARS_MAX = 128
 _GRACE_S_MAX = 86_400
 """Chosen: longer than any answer takes."""
@@ -76,6 +77,14 @@ def read_number(
     return number
 
 
+def read_count(query: Mapping[str, str], name: str, *, default: int, high: int) -> int:
+    """A whole number from 1 to `high`. Raises `MalformedRequest` otherwise."""
+    text = query.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not 1 <= int(text) <= high:
+        raise MalformedRequest(f"{name} must be a whole number from 1 to {high}.", param=name)
+    return int(text)
+
+
 def refuse_unknown(query: Mapping[str, str], known: frozenset[str]) -> None:
     """Raise `MalformedRequest` for a query parameter that nothing would obey."""
     unknown = sorted(set(query) - known)
@@ -127,8 +136,11 @@ def _tag(text: str | None) -> str | None:
 
 def check_tag(tag: str, param: str) -> str:
     """A tag as the contract allows it. Raises `MalformedRequest`."""
-    if not 1 <= len(tag) <= _TAG_CHARS_MAX or not tag.isprintable():
-        raise MalformedRequest(f"A tag is 1 to {_TAG_CHARS_MAX} printable characters.", param=param)
+    if not 1 <= len(tag) <= _TAG_CHARS_MAX or _CONTROL.search(tag):
+        raise MalformedRequest(
+            f"A tag is 1 to {_TAG_CHARS_MAX} characters, none of them a control character.",
+            param=param,
+        )
     return tag
 
 

@@ -11,9 +11,6 @@ from litestar import Litestar
 from proxy.policy.keys import digest
 from tests.downstream.promise import DOCUMENT, Answered, Client, check, running
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated inferred style")
-"""Litestar says so of the routes' path parameters."""
-
 SECRET = "ms_a-secret-of-this-test"
 ASKED = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100}
 """Fine for both dialects."""
