@@ -24,13 +24,13 @@ from proxy.downstream.problems import problem_answer
 from proxy.downstream.sse import EventStream, SseSettings
 from proxy.downstream.wishes import PASSED_ON_HEADERS, Wishes, read_wishes
 from proxy.errors import (
-    Draining,
     IdempotencyMismatch,
     MalformedRequest,
+    StoreUnavailable,
     StreamGone,
 )
 from proxy.policy.keys import Principal
-from proxy.relay.ports import Claim, Repeat, UpstreamRequest
+from proxy.relay.ports import Claim, UpstreamRequest
 from proxy.relay.producer import Producer, Work
 from proxy.stream import Birth, State, StreamId
 from proxy.wire.dialect import Ask, Dialect
@@ -39,6 +39,7 @@ _BORN_WITHIN_S = 3.0
 """How long a repeat waits for a stream whose claim is there, but whose journal is not yet: its
 creator is between two round trips to the store, or died there."""
 _BORN_EVERY_S = 0.05
+_CLAIM_TRIES = 2
 _FINISH_S = 2.0
 """How long an early failure waits for its idempotency key to be released."""
 
@@ -98,14 +99,24 @@ async def _generate(desk: Desk, dialect: Dialect, request: Request) -> ASGIApp: 
 
 
 async def _create(desk: Desk, call: Call) -> ASGIApp:
-    birth, work = _plan(desk, call)
+    """A new stream; or the one that the idempotency key has made before."""
     key = call.wishes.idempotency_key
     claim = None if key is None else Claim(key, call.fingerprint)
-    made = await desk.switchboard.start(birth, work, claim)
-    if isinstance(made, Producer):
-        state = State(birth=birth, epoch=1, last_id=0)
-        return await _answer(desk, call, state, 0, made)
-    return await _repeat(desk, call, made)
+    for _ in range(_CLAIM_TRIES):
+        birth, work = _plan(desk, call)
+        made = await desk.switchboard.start(birth, work, claim)
+        if isinstance(made, Producer):
+            return await _answer(desk, call, State(birth=birth, epoch=1, last_id=0), 0, made)
+        if not made.is_same_request:
+            raise IdempotencyMismatch
+        state = await _born(desk, made.stream)
+        if state is not None:
+            producer = desk.switchboard.producer(made.stream)
+            return await _answer(desk, call, state, 0, producer)
+        # Its creator died before the journal was begun: the key is free again.
+        assert key is not None, "a repeat has a key"
+        await desk.switchboard.give_back(call.principal.owner, key, made.stream)
+    raise StoreUnavailable("it keeps claims, but not what they claim")
 
 
 def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
@@ -137,19 +148,6 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
 
 
 # --- repeating and resuming -----------------------------------------------------------------------
-
-
-async def _repeat(desk: Desk, call: Call, repeat: Repeat) -> ASGIApp:
-    """The key was used before: the stream that it made answers."""
-    if not repeat.is_same_request:
-        raise IdempotencyMismatch
-    state = await _born(desk, repeat.stream)
-    if state is None:  # its creator died before the journal was begun: the key is free again
-        key = call.wishes.idempotency_key
-        assert key is not None, "a repeat has a key"
-        await desk.switchboard.give_back(call.principal.owner, key, repeat.stream)
-        raise Draining
-    return await _answer(desk, call, state, 0, None)
 
 
 async def _born(desk: Desk, stream: StreamId) -> State | None:
@@ -200,6 +198,10 @@ async def _answer(
         stall_s=desk.settings.reader_stall_s,
     )
     failure = _failure(desk, call, state.birth.id, headers, producer)
+    if state.problem is not None and not state.has_content and after == 0:
+        failed = await failure()
+        if failed is not None:
+            return failed
     if not call.ask.is_streamed:
         cursor = await desk.switchboard.follow(state, 0)
         return FoldedAnswer(cursor, call.dialect, settings.heartbeat_s, headers, failure)

@@ -153,6 +153,10 @@ class Switchboard:
             raise StreamNotFound
         return state
 
+    def producer(self, stream: StreamId) -> Producer | None:
+        """The producer of a stream, if it is here."""
+        return self._producers.get(stream)
+
     async def states(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
         """What the store knows of each. One round trip."""
         return await self._journal.states(streams)

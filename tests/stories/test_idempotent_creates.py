@@ -131,3 +131,15 @@ def test_a_post_with_a_cursor_resumes_and_never_creates(server: Served) -> None:
             assert mismatch[0] == 422
 
     asyncio.run(scenario())
+
+
+def test_everybody_who_asked_with_the_key_hears_of_an_early_failure(server: Served) -> None:
+    async def scenario() -> None:
+        async with session() as http:
+            asked = body("down/text")
+            answers = await asyncio.gather(
+                *(create(http, server.url, asked, Idempotency_Key="f") for _ in range(10))
+            )
+            assert {status for status, _, _ in answers} == {503}
+
+    asyncio.run(scenario())
