@@ -99,9 +99,8 @@ def test_a_body_that_is_no_request_is_400(server: Served, body: bytes) -> None:
 
 
 def test_a_body_over_the_limit_is_413_at_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    config = (
-        '[store]\nurl = "memory://"\n[server]\nbody_bytes_max = 2000\n'
-        + scripted("said", model="said")
+    config = '[store]\nurl = "memory://"\n[server]\nbody_bytes_max = 2000\n' + scripted(
+        "said", model="said"
     )
     with serving(tmp_path_factory.mktemp("large"), config) as served:
         large = json.dumps({**BODY, "padding": "x" * 3000}).encode()
