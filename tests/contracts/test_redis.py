@@ -110,6 +110,21 @@ def test_nothing_that_a_user_says_is_part_of_a_key(redis_backend: RedisBackend) 
     run(test)
 
 
+def test_nothing_brings_keys_of_an_erased_stream_back(redis_backend: RedisBackend) -> None:
+    async def test() -> None:
+        birth = make_birth()
+        async with redis_backend.process() as here:
+            await create(here.journal, birth, 2)
+            await here.journal.erase(birth.id)
+            await here.journal.attend(birth.id, "reader", 5)
+            await append(here.journal, make_append(birth, 3, 3, with_birth=True))
+            await here.journal.watch(birth.id, Ear().hear)
+            await here.journal.read(birth.id, 0)
+        assert await redis_backend.keys() == [f"{redis_backend.namespace}:{{{birth.id}}}:meta"]
+
+    run(test)
+
+
 def test_events_go_with_the_retention_and_the_tombstone_a_day_later(
     redis_backend: RedisBackend,
 ) -> None:
