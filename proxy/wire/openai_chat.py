@@ -76,16 +76,7 @@ class _Delta(msgspec.Struct, gc=False):
     reasoning: msgspec.Raw = ABSENT
 
     def has_content(self) -> bool:
-        said = (
-            self.content,
-            self.refusal,
-            self.tool_calls,
-            self.function_call,
-            self.audio,
-            self.reasoning_content,
-            self.reasoning,
-        )
-        return not all(says_nothing(value) for value in said)
+        return not all(says_nothing(value) for value in msgspec.structs.astuple(self))
 
 
 class _Choice(msgspec.Struct, gc=False):

@@ -90,13 +90,10 @@ class Parser:
             blocks = chunk.split(b"\n\n")
         rest = blocks.pop()
         if held and blocks:
-            self._check_size(len(held) + len(blocks[0]))
-            held += blocks[0]
-            blocks[0] = bytes(held)
+            blocks[0] = bytes(held + blocks[0])
             held.clear()
         for block in blocks:
-            if len(block) > self._event_bytes_max:
-                self._check_size(len(block))
+            self._check_size(len(block))
             if block.startswith(b"data: ") and _LF not in block:  # as most events are
                 name, data = "", block[6:]
             else:

@@ -175,6 +175,8 @@ def test_what_is_not_the_dialects_json_is_refused(garbage: bytes) -> None:
 def test_lone_surrogates_are_json_and_pass_as_they_are() -> None:
     halves = [delta('{"content":"\\ud83d"}'), delta('{"content":"\\uDE00","x":"\\\\ud83d"}')]
     assert hear(translator(), *halves) == halves
+    after_a_backslash = delta('{"content":"\\\\ud83d\\ude00"}')
+    assert hear(translator(), after_a_backslash) == [after_a_backslash]
 
 
 # --- errors ------------------------------------------------------------------------------

@@ -161,6 +161,13 @@ def test_a_cr_is_a_line_end_before_it_is_known_whether_an_lf_follows() -> None:
     assert parser.feed(b"\ndata: b\r\n\r\n") == [Frame("", b"b")]
 
 
+def test_reads_of_nothing_change_nothing() -> None:
+    pieces = [BOM[:1], BOM[1:], b"data: a\r", b"\ndata: b\r", b"\n\r", b"\ndata: c\r\r"]
+    with_nothing = [piece for one in pieces for piece in (b"", one, b"")]
+    expected = [Frame("", b"a b"), Frame("", b"c")]
+    assert parse(with_nothing) == parse(pieces) == (expected, False)
+
+
 def test_lines_of_data_become_one_line() -> None:
     frames = Parser(LIMIT).feed(b'data: {"a":\ndata:  1,\r\ndata:"b": 2}\n\n')
     assert frames == [Frame("", b'{"a":  1, "b": 2}')]
@@ -212,6 +219,8 @@ def test_an_event_may_be_as_large_as_the_limit_and_no_larger() -> None:
     for end in (b"\n\n", b"\r\n\r\n", b"\r\r"):
         assert parse([fits + end], 100) == ([Frame("", b"x" * 94)], False)
         assert parse([fits + b"x" + end], 100) == ([], True)
+        in_bytes = [(fits + end)[at : at + 1] for at in range(100 + len(end))]
+        assert parse(in_bytes, 100) == ([Frame("", b"x" * 94)], False)
 
 
 def test_a_line_without_end_is_refused_once_it_is_too_long() -> None:
