@@ -125,7 +125,7 @@ class Transport(httpx2.AsyncBaseTransport):
             raise _mapped(error) from error
         headers = [pair for pair in response.raw_headers if pair[0].lower() not in _NOT_FOR_SDKS]
         body = Body(response)
-        if not response.ok or response.status >= 300:
+        if not 200 <= response.status < 300:
             raw = await self._read_error(body)
             return httpx2.Response(response.status, headers=_unframed(headers), content=raw)
         return httpx2.Response(

@@ -30,12 +30,6 @@ class Sleep(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class Until(msgspec.Struct, frozen=True):
-    """Do nothing until a test says so."""
-
-    event: asyncio.Event
-
-
 class Stall(msgspec.Struct, frozen=True):
     """Never do anything again on this connection."""
 
@@ -52,11 +46,7 @@ class Deaf(msgspec.Struct, frozen=True):
     """As the first step: read nothing more, not even the request's body."""
 
 
-class Hear(msgspec.Struct, frozen=True):
-    """After `Deaf`: read again."""
-
-
-Step = Send | Sleep | Until | Stall | Finish | Reset | Deaf | Hear
+Step = Send | Sleep | Stall | Finish | Reset | Deaf
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -276,8 +266,6 @@ class _Connection(asyncio.Protocol):
                 self._transport.write(data)
             case Sleep(seconds):
                 await asyncio.sleep(seconds)
-            case Until(event):
-                await event.wait()
             case Stall():
                 await asyncio.Event().wait()
             case Finish():
@@ -290,8 +278,6 @@ class _Connection(asyncio.Protocol):
                 plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self._transport.abort()
                 raise ConnectionResetError
-            case Hear():
-                self._transport.resume_reading()
             case Deaf():
                 pass
             case _:

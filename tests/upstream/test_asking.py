@@ -150,6 +150,14 @@ def test_without_a_key_none_is_sent_and_none_is_looked_for(
     assert "from the environment" not in str(received.headers)
 
 
+def test_without_a_key_anthropics_profiles_are_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("ANTHROPIC_PROFILE", "nobody")
+    assert run(_sent("anthropic", api_key=None)).header("authorization") is None
+
+
 @either
 def test_nothing_but_the_config_says_what_is_sent_and_where(
     kind: str, monkeypatch: pytest.MonkeyPatch
@@ -223,7 +231,8 @@ def test_no_cookie_is_kept(kind: str) -> None:
                 whole(429, b"{}", cookies),
                 streamed([ANSWER]),
             )
-            provider = remote(kind, far.url)
+            # by name, because cookies of bare addresses are ignored anyway
+            provider = remote(kind, far.url.replace("127.0.0.1", "localhost"))
             await read(provider)
             with pytest.raises(ProviderRefused):
                 await read(provider)
@@ -247,6 +256,20 @@ def test_a_redirect_is_a_refusal_and_is_not_followed(kind: str, status: int) -> 
             assert caught.value.upstream_status == status
             assert caught.value.problem().status == 502
             assert (len(far.requests), elsewhere.connections) == (1, 0)
+
+    run(main())
+
+
+@either
+@pytest.mark.parametrize("location", ["", ":x:", "http://[", "http://x:99999999/", "//", "\xff"])
+def test_a_redirect_to_nowhere_is_a_refusal_too(kind: str, location: str) -> None:
+    async def main() -> None:
+        async with FakeProvider.running() as far:
+            far.plays(whole(302, b"", (("location", location),)))
+            provider = remote(kind, far.url)
+            with pytest.raises(ProviderRefused):
+                await read(provider)
+            await provider.close()
 
     run(main())
 
