@@ -187,6 +187,7 @@ class Producer:
                 if not self.writer.room.is_set():
                     await self._wait_for_room(timer, over_at)
                     rearm_at = 0.0
+            parser.finish()
         raise ProviderTruncated
 
     def _hear(self, frames: Sequence[Frame]) -> None:
