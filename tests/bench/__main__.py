@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import FrameType
 
@@ -38,6 +39,7 @@ def main() -> int:
     options = _options()
     settings = Settings(
         dialect=options.dialect,
+        wants_usage=options.usage,
         events_per_s=options.rate,
         event_bytes=options.bytes,
         seconds=options.seconds,
@@ -49,7 +51,7 @@ def main() -> int:
         creates=options.creates,
     )
     names = [name for name in options.contenders if _is_there(name)]
-    with _all(names, options.stores, settings) as (provider_pid, running):
+    with _all(names, options, settings.dialect) as (provider_pid, running):
         bench = Bench(settings, provider_pid)
         _warm_up(settings, provider_pid, running)
         if options.profile:
@@ -69,6 +71,7 @@ def _options() -> argparse.Namespace:
     add("--bytes", type=int, default=280, help="of one token's event")
     add("--rounds", type=int, default=3)
     add("--dialect", choices=["openai", "anthropic"], default="openai")
+    add("--usage", action="store_true", help="clients ask for usage (openai)")
     add("--kinds", choices=KINDS, nargs="+", default=KINDS)
     add("--opens-per-s", type=float, default=100, help="how fast streams are opened")
     add("--unpaced-streams", type=int, default=16)
@@ -77,6 +80,7 @@ def _options() -> argparse.Namespace:
     add("--creates", type=int, default=300, help="answers of one token")
     add("--contenders", nargs="+", choices=_NAMES, default=_NAMES)
     add("--stores", nargs="+", choices=contenders.STORES, default=["embedded"])
+    add("--beside", type=Path, nargs="+", default=[], help="other checkouts, to measure them too")
     add("--json", type=Path, help="write everything there")
     add(
         "--profile",
@@ -99,7 +103,7 @@ def _is_there(name: str) -> bool:
 
 @contextmanager
 def _all(
-    names: Sequence[str], stores: Sequence[str], settings: Settings
+    names: Sequence[str], options: argparse.Namespace, dialect: str
 ) -> Iterator[tuple[int, list[Contender]]]:
     """The mock provider's process id, and all contenders, running."""
     with ExitStack() as stack:
@@ -111,12 +115,10 @@ def _all(
         if "nginx" in names:
             running.append(stack.enter_context(contenders.nginx(folder / "nginx", port)))
         if "midstream" in names:
-            running += [
-                stack.enter_context(
-                    contenders.midstream(folder / store, port, settings.dialect, store)
-                )
-                for store in stores
-            ]
+            for checkout, store in product([*options.beside, None], options.stores):
+                place = folder / f"midstream-{len(running)}"
+                contender = contenders.midstream(place, port, dialect, store, checkout)
+                running.append(stack.enter_context(contender))
         yield provider_pid, running
 
 

@@ -117,8 +117,13 @@ def nginx(folder: Path, provider_port: int) -> Iterator[Contender]:
 
 
 @contextmanager
-def midstream(folder: Path, provider_port: int, dialect: str, store: str) -> Iterator[Contender]:
-    """`midstream serve`, with its embedded store, a redis-server of its own, or none."""
+def midstream(
+    folder: Path, provider_port: int, dialect: str, store: str, checkout: Path | None
+) -> Iterator[Contender]:
+    """`midstream serve`, with its embedded store, a redis-server of its own, or none.
+
+    It is that of another `checkout` if one is given, and has the name of that folder.
+    """
     folder.mkdir()
     base_url = f"http://127.0.0.1:{provider_port}"
     with ExitStack() as stack:
@@ -132,13 +137,15 @@ def midstream(folder: Path, provider_port: int, dialect: str, store: str) -> Ite
         config = _MIDSTREAM.format(
             store=url, kind=dialect, base_url=f"{base_url}/v1" if dialect == "openai" else base_url
         )
-        served = stack.enter_context(
-            serving(folder, config, env={"BENCH_PROVIDER_KEY": "not-a-secret"})
-        )
+        env = {"BENCH_PROVIDER_KEY": "not-a-secret"}
+        if checkout is not None:
+            env["PYTHONPATH"] = str(checkout.resolve())
+        served = stack.enter_context(serving(folder, config, env=env))
         family = machine.family(served.process.pid)
         stores = tuple(pid for pid, name in family.items() if name in _STORE_PROGRAMS)
+        name = "midstream" if checkout is None else checkout.resolve().name
         yield Contender(
-            "midstream" if store == "embedded" else f"midstream, {store}",
+            name if store == "embedded" else f"{name}, {store}",
             served.url,
             workers=tuple(pid for pid in family if pid not in stores),
             stores=stores + store_pids,

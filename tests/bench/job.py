@@ -48,6 +48,8 @@ class Job(msgspec.Struct, frozen=True):
 
     url: str
     dialect: str
+    wants_usage: bool
+    """Whether the client asks for usage, where a dialect leaves that to it."""
     plan: Plan
     streams: int
     start_ns: int

@@ -145,10 +145,10 @@ def request_of(job: Job) -> bytes:
         "messages": [{"role": "user", "content": "Say something."}],
         "stream": True,
     }
-    if job.dialect == "openai":
-        content["stream_options"] = {"include_usage": True}
-    else:
+    if job.dialect == "anthropic":
         content["max_tokens"] = 4096
+    elif job.wants_usage:
+        content["stream_options"] = {"include_usage": True}
     body = msgspec.json.encode(content)
     parts = urlsplit(job.url)
     return (

@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True):
     """What is to be measured."""
 
     dialect: Literal["openai", "anthropic"]
+    wants_usage: bool
     events_per_s: float
     event_bytes: int
     seconds: float
@@ -92,6 +93,10 @@ class _Generator:
         self._process.stdin.close()
         self._process.stdin = None  # else `communicate` would flush it
 
+    def is_over(self) -> bool:
+        """Whether it has ended, or should have."""
+        return self._process.poll() is not None or time.monotonic() > self._until_s
+
     def cpu_s(self) -> float:
         """CPU time so far."""
         return machine.cpu_s(self._process.pid)
@@ -128,6 +133,7 @@ class Bench:
         generator.begin(job)
         _sleep_until(window_s[0])
         begin, load_begin_s = self._read(contender), generator.cpu_s()
+        yardstick_ms = machine.yardstick_ms(lambda: time.monotonic() > window_s[1] - _LEAD_S)
         _sleep_until(window_s[1])
         end, load_end_s = self._read(contender), generator.cpu_s()
         rss = sum(machine.rss_bytes(pid) for pid in contender.workers) - rss_before
@@ -136,6 +142,7 @@ class Bench:
         figures |= _cores(contender, begin, end, load_end_s - load_begin_s)
         figures |= _times(heard, ("first_token", "delay", "jitter"))
         figures["tokens_per_s"] = heard.window_tokens / settings.seconds
+        figures["yardstick_ms"] = yardstick_ms
         if contender.workers:
             figures["worker_kib_per_stream"] = rss / 1024 / streams
         return Sample(figures, heard.failures)
@@ -144,10 +151,8 @@ class Bench:
         """A few streams, each as fast as it goes."""
         settings = self._settings
         plan = self._plan(settings.unpaced_events, 0)
-        heard, begin, end = self._whole(
-            contender, plan, settings.unpaced_streams, 0, settings.unpaced_s_max
-        )
-        figures = _costs(contender, begin, end, "token", heard.tokens)
+        streams, lasts_s = settings.unpaced_streams, settings.unpaced_s_max
+        heard, figures = self._whole(contender, plan, streams, 0, lasts_s, "token")
         figures["tokens_per_s"] = heard.tokens / heard.seconds if heard.tokens else 0.0
         return Sample(figures, heard.failures)
 
@@ -155,14 +160,20 @@ class Bench:
         """Answers of one token, one after the other."""
         settings = self._settings
         ramp_s = settings.creates / settings.opens_per_s
-        heard, begin, end = self._whole(contender, self._plan(1, 0), settings.creates, ramp_s, 0)
-        figures = _costs(contender, begin, end, "request", settings.creates)
+        plan = self._plan(1, 0)
+        heard, figures = self._whole(contender, plan, settings.creates, ramp_s, 0, "request")
         figures |= _times(heard, ("first_token",))
         return Sample(figures, heard.failures)
 
     def _whole(
-        self, contender: Contender, plan: Plan, streams: int, ramp_s: float, lasts_s: float
-    ) -> tuple[Heard, _Reading, _Reading]:
+        self,
+        contender: Contender,
+        plan: Plan,
+        streams: int,
+        ramp_s: float,
+        lasts_s: float,
+        unit: str,
+    ) -> tuple[Heard, Figures]:
         """A load measured from before its first stream to after its last."""
         generator = _Generator()
         start_s = time.monotonic() + _LEAD_S
@@ -171,9 +182,11 @@ class Bench:
         job = self._job(contender, plan, streams, start_s, ramp_s, span_s, window_s)
         begin = self._read(contender)
         generator.begin(job)
+        yardstick_ms = machine.yardstick_ms(generator.is_over)
         heard = generator.heard()
         time.sleep(_SETTLE_S)
-        return heard, begin, self._read(contender)
+        costs = _costs(contender, begin, self._read(contender), unit, heard.tokens)
+        return heard, costs | {"yardstick_ms": yardstick_ms}
 
     def _plan(self, events: int, events_per_s: float) -> Plan:
         return Plan(events, events_per_s, self._settings.event_bytes)
@@ -194,6 +207,7 @@ class Bench:
         return Job(
             url=contender.url + PATHS[self._settings.dialect],
             dialect=self._settings.dialect,
+            wants_usage=self._settings.wants_usage,
             plan=plan,
             streams=streams,
             start_ns=int(start_s * 1e9),

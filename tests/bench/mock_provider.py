@@ -41,30 +41,31 @@ class Script(msgspec.Struct, frozen=True):
     closing: bytes
 
 
-def chat_script(plan: Plan) -> Script:
-    """OpenAI chat completions, with usage."""
-    event = (
+def chat_script(plan: Plan, *, has_usage: bool) -> Script:
+    """OpenAI chat completions: with usage, if asked for, even chunks that know none say so."""
+    head = (
         b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1700000000,'
-        b'"model":"%b","choices":[{"index":0,"delta":' % plan.model.encode()
-    )
-    rest = b',"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
-    usage = b'{"prompt_tokens":10,"completion_tokens":%d,"total_tokens":%d}' % (
-        plan.events,
-        plan.events + 10,
-    )
-    stop = b'{},"logprobs":null,"finish_reason":"stop"}],"usage":null}\n\n'
+        b'"model":"%b","choices":'
+    ) % plan.model.encode()
+    no_usage = b',"usage":null}\n\n' if has_usage else b"}\n\n"
+    event = head + b'[{"index":0,"delta":'
+    rest = b',"logprobs":null,"finish_reason":null}]' + no_usage
+    stop = event + b'{},"logprobs":null,"finish_reason":"stop"}]' + no_usage
+    counts = (plan.events, plan.events + 10)
+    usage = b'{"prompt_tokens":10,"completion_tokens":%d,"total_tokens":%d}}\n\n' % counts
     return Script(
         opening=_chunk(event + b'{"role":"assistant","content":""}' + rest),
         before_text=event + b'{"content":',
         after_text=b"}" + rest,
-        closing=_chunk(event + stop)
-        + _chunk(event.partition(b'"choices"')[0] + b'"choices":[],"usage":' + usage + b"}\n\n")
+        closing=_chunk(stop)
+        + (_chunk(head + b'[],"usage":' + usage) if has_usage else b"")
         + _chunk(b"data: [DONE]\n\n"),
     )
 
 
-def messages_script(plan: Plan) -> Script:
-    """Anthropic messages."""
+def messages_script(plan: Plan, *, has_usage: bool) -> Script:
+    """Anthropic messages, which always have usage."""
+    del has_usage
     begun = (
         b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_bench",'
         b'"type":"message","role":"assistant","model":"%b","content":[],"stop_reason":null,'
@@ -221,12 +222,15 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         assert self._transport is not None, "connected"
         script = _SCRIPTS.get(urlsplit(self._url).path.decode())
-        plan = _plan_of(self._body)
-        if script is None or plan is None:
+        ask = _read_ask(self._body)
+        plan = None if ask is None else read_model(ask.model)
+        if script is None or ask is None or plan is None:
             self._transport.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
             return
         phase = self._phases.next()
-        self._playing = Playing(self._transport, plan, script(plan), phase)
+        has_usage = ask.stream_options.include_usage
+        played = script(plan, has_usage=has_usage)
+        self._playing = Playing(self._transport, plan, played, phase)
         self._playing.start()
 
 
@@ -242,13 +246,18 @@ class Phases:
         return self._count * _GOLDEN % 1
 
 
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
 class _Ask(msgspec.Struct):
     model: str
+    stream_options: _StreamOptions = msgspec.field(default_factory=_StreamOptions)
 
 
-def _plan_of(body: bytes) -> Plan | None:
+def _read_ask(body: bytes) -> _Ask | None:
     try:
-        return read_model(msgspec.json.decode(body, type=_Ask).model)
+        return msgspec.json.decode(body, type=_Ask)
     except msgspec.DecodeError:
         return None
 

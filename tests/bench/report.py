@@ -42,6 +42,7 @@ _LABELS = {
     "provider_cores": "cores: mock provider",
     "load_cores": "cores: load generator",
     "others_cores": "cores: who takes no part",
+    "yardstick_ms": "yardstick: fixed work, CPU ms",
 }
 _COLUMN_CHARS = 26
 

@@ -21,8 +21,8 @@ _ADDED = {
     *("added_first_token_p50_ms", "added_first_token_p99_ms"),
     *("added_delay_p50_ms", "added_delay_p99_ms"),
 }
-_PACED = _TIMES | {"tokens_per_s", "provider_cores", "load_cores", "others_cores"}
-_FIRST = {"first_token_p50_ms", "first_token_p99_ms"}
+_PACED = _TIMES | {"tokens_per_s", "provider_cores", "load_cores", "others_cores", "yardstick_ms"}
+_FIRST = {"yardstick_ms", "first_token_p50_ms", "first_token_p99_ms"}
 _ADDED_FIRST = {"added_first_token_p50_ms", "added_first_token_p99_ms"}
 _TOKEN = {"worker_us_per_token", "kernel_us_per_token"}
 _REQUEST = {"worker_us_per_request", "kernel_us_per_request"}
@@ -32,9 +32,9 @@ _FIGURES = {
     ("paced", "direct"): _PACED,
     ("paced", "nginx"): _PACED | _ADDED | _WORKER,
     ("paced", "midstream"): _PACED | _ADDED | _WORKER | {"store_us_per_token"},
-    ("unpaced", "direct"): {"tokens_per_s"},
-    ("unpaced", "nginx"): {"tokens_per_s"} | _TOKEN,
-    ("unpaced", "midstream"): {"tokens_per_s", "store_us_per_token"} | _TOKEN,
+    ("unpaced", "direct"): {"tokens_per_s", "yardstick_ms"},
+    ("unpaced", "nginx"): {"tokens_per_s", "yardstick_ms"} | _TOKEN,
+    ("unpaced", "midstream"): {"tokens_per_s", "yardstick_ms", "store_us_per_token"} | _TOKEN,
     ("create", "direct"): _FIRST,
     ("create", "nginx"): _FIRST | _ADDED_FIRST | _REQUEST,
     ("create", "midstream"): _FIRST | _ADDED_FIRST | _REQUEST | {"store_us_per_request"},
