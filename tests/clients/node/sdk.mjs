@@ -1,0 +1,91 @@
+// Each line of stdin is a batch of questions (JSON). All are asked at once, and a line of stdout says
+// what the SDK made of the answers. Batches overlap, so a line carries its batch's number.
+
+import Anthropic from "@anthropic-ai/sdk";
+import OpenAI from "openai";
+import { createInterface } from "node:readline";
+
+const WAYS = {
+  openai: {
+    create: async (client, body, heard) => {
+      heard.final = await client.chat.completions.create(body);
+    },
+    stream: async (client, body, heard) => {
+      for await (const chunk of await client.chat.completions.create({ ...body, stream: true })) {
+        heard.events.push(chunk);
+      }
+    },
+    helper: async (client, body, heard) => {
+      const helper = client.chat.completions.stream(body);
+      helper.on("chunk", (chunk) => heard.events.push(structuredClone(chunk)));
+      for (const name of ["content.delta", "content.done", "tool_calls.function.arguments.done"]) {
+        helper.on(name, (event) => heard.events.push(structuredClone({ name, event })));
+      }
+      heard.final = await helper.finalChatCompletion();
+    },
+    models: async (client, _, heard) => {
+      for await (const model of client.models.list()) heard.events.push(model);
+    },
+    model: async (client, { model }, heard) => {
+      heard.final = await client.models.retrieve(model);
+    },
+  },
+  anthropic: {
+    create: async (client, body, heard) => {
+      heard.final = await client.messages.create(body);
+    },
+    stream: async (client, body, heard) => {
+      for await (const event of await client.messages.create({ ...body, stream: true })) {
+        heard.events.push(event);
+      }
+    },
+    helper: async (client, body, heard) => {
+      const helper = client.messages.stream(body);
+      helper.on("text", (delta, snapshot) => heard.events.push({ name: "text", delta, snapshot }));
+      helper.on("contentBlock", (block) => heard.events.push(structuredClone({ name: "block", block })));
+      for await (const event of helper) heard.events.push(structuredClone(event));
+      heard.final = await helper.finalMessage();
+    },
+    models: async (client, _, heard) => {
+      for await (const model of client.models.list()) heard.events.push(model);
+    },
+    model: async (client, { model }, heard) => {
+      heard.final = await client.models.retrieve(model);
+    },
+  },
+};
+
+// What both SDKs say of a failure, under the names that the Python SDKs have for it.
+function failure(error) {
+  return {
+    name: error.constructor.name,
+    status: error.status ?? null,
+    code: error.code ?? null,
+    type: error.type ?? null,
+    message: String(error.message),
+    retry_after: error.headers?.get("retry-after") ?? null,
+    stream: error.headers?.get("midstream-stream") ?? null,
+  };
+}
+
+async function ask(client, kind, { how, body }) {
+  const heard = { events: [], final: null, error: null };
+  try {
+    await WAYS[kind][how](client, body, heard);
+  } catch (error) {
+    heard.error = failure(error);
+  }
+  return heard;
+}
+
+async function answer({ number, kind, url, key, max_retries: maxRetries, questions }) {
+  const settings = { apiKey: key, maxRetries, timeout: 30_000, logLevel: "off" };
+  const client =
+    kind === "openai"
+      ? new OpenAI({ ...settings, baseURL: `${url}/v1` })
+      : new Anthropic({ ...settings, baseURL: url });
+  const heard = await Promise.all(questions.map((question) => ask(client, kind, question)));
+  process.stdout.write(`${JSON.stringify({ number, heard })}\n`);
+}
+
+createInterface({ input: process.stdin }).on("line", (line) => answer(JSON.parse(line)));
