@@ -21,8 +21,9 @@ from proxy.store.redis_node import Node, Script
 from proxy.stream import Birth, Ending, Event, Problem, State, StreamId, Usage
 
 _PAGE_EVENTS_MAX: Final = 500
-_PAGE_BYTES_MAX: Final = 1024 * 1024
-"""Of one page. Chosen: Redis makes one within a millisecond or two, so others do not wait."""
+_PAGE_BYTES_MAX: Final = 64 * 1024
+"""Of one page. Chosen: what a reader sends at once, so that a slow one never holds more; and Redis
+makes one within a fraction of a millisecond, so others do not wait."""
 
 _birth_decoder = msgspec.json.Decoder(Birth)
 _problem_decoder = msgspec.json.Decoder(Problem)
@@ -101,7 +102,7 @@ class RedisJournal:
     # --- the readers' side --------------------------------------------------------------------
 
     async def read(self, stream: StreamId, after: int) -> Page | None:
-        """See `Journal.read`. A page has at most 500 events and 1 MiB of data."""
+        """See `Journal.read`. A page has at most 500 events and 64 KiB of data."""
         keys = [self._meta(stream), self._key(stream, "events")]
         reply = await self._call("read", keys, after, _PAGE_EVENTS_MAX, _PAGE_BYTES_MAX)
         if reply is None:
