@@ -187,6 +187,7 @@ async def _answer(
     """The stream as the client wants it: at once as JSON, whole, or event by event."""
     if state.is_erased:
         raise StreamGone
+    call.scope["state"]["stream"] = state.birth.id
     headers = stream_headers(state, desk.switchboard.clock.now())
     if call.wishes.is_async:
         return json_answer(202, view(state), [*headers, ("preference-applied", "respond-async")])

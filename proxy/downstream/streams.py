@@ -91,6 +91,7 @@ async def _find(desk: Desk, request: Request, stream: str) -> State:  # type: ig
     principal = authenticate(desk, read_headers(request.scope))
     state = await desk.switchboard.state(read_stream_id(stream))
     must_own(principal, state)
+    request.scope["state"]["stream"] = state.birth.id
     return state
 
 
