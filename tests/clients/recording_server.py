@@ -4,7 +4,7 @@ The provider answers `NAME` with the bytes of `NAME.chat.sse` or `NAME.messages.
 time, or with its unstreamed twin. An OpenAI that was not asked for usage does not tell it. Asked
 for `NAME~PACE` the provider waits after every event until the tee has seen a heartbeat go by to
 that client: so there is one between every two events, however slow the machine is, and no test
-waits for longer than that takes.
+waits for longer than that takes. `NAME!3` is the first 3 events, and then an end in good order.
 """
 
 import asyncio
@@ -96,7 +96,8 @@ class RecordingServer:
 
     async def _play(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()
-        name, _, pace_name = asked["model"].partition("~")
+        whole_name, _, pace_name = asked["model"].partition("~")
+        name, _, events_max = whole_name.partition("!")
         file = RECORDINGS / f"{name}{ENDS[_PATHS[request.path]]}"
         if not asked.get("stream"):
             return web.Response(
@@ -107,6 +108,8 @@ class RecordingServer:
         has_usage = (asked.get("stream_options") or {}).get("include_usage", False)
         count = 0
         for recorded in blocks_of(file):
+            if events_max and count >= int(events_max):
+                break
             block = recorded if has_usage else without_usage(recorded)
             if block is None:
                 continue

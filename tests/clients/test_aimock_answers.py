@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anthropic
 import pytest
 
 from tests.clients.aimock import UPSTREAM_KEY, Aimock, fixture
@@ -49,3 +50,20 @@ def test_answers_are_the_same_as_directly(
     for name in names.values():
         statuses = [call["response"]["status"] for call in journal[name]]
         assert statuses == [200, 200], f"{name}: directly, and once through the proxy"
+
+
+def test_the_beta_client_of_anthropic_says_its_betas_to_the_provider(
+    mocked: Served, aimock: Aimock
+) -> None:
+    aimock.answers("beta", _SAME | ANSWERS["text"])
+    asked: dict[str, Any] = question("anthropic", "create", "mock.anthropic/beta").body
+    with anthropic.Anthropic(base_url=mocked.url, api_key=APP_KEY, max_retries=0) as client:
+        whole = client.beta.messages.create(**asked, betas=["one-2026-01-01", "two-2026-01-01"])
+        with client.beta.messages.stream(**asked, betas=["one-2026-01-01"]) as helper:
+            streamed = helper.get_final_message()
+    assert [block.to_dict() for block in whole.content] == [{"type": "text", "text": _TEXT}]
+    assert streamed.to_dict()["content"] == whole.to_dict()["content"]
+    headers = [call["headers"] for call in aimock.calls("beta")]
+    said = [(told["anthropic-beta"], told["anthropic-version"]) for told in headers]
+    version = str(client.default_headers["anthropic-version"])
+    assert said == [("one-2026-01-01,two-2026-01-01", version), ("one-2026-01-01", version)]
