@@ -139,19 +139,21 @@ class Bells:
         for start in range(0, len(channels), _CHANNELS_MAX):
             self._subscribe(link, channels[start : start + _CHANNELS_MAX])
         was_good = is_tried = False
-        while not self._broken.is_set():
+        while True:
             self._was_heard = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout_s):
                     await self._broken.wait()
+            was_good = was_good or self._was_heard
+            if self._broken.is_set():
+                return was_good
             if self._was_heard:
-                was_good, is_tried = True, False
+                is_tried = False
             elif is_tried:
                 link.abort("it fell silent")
             else:
                 is_tried = True
                 link.send(pack("PING"))
-        return was_good
 
     def _lost(self, link: Link) -> None:
         if self._link is not link:
@@ -192,6 +194,13 @@ class Bells:
             self._tell(channel, None)
 
     def _tell(self, channel: _Channel | None, message: bytes | None) -> None:
-        if channel is not None:
-            for listener in tuple(channel.listeners):
+        """Tell all who listen. A bug in one of them is reported, and is not the others' loss."""
+        if channel is None:
+            return
+        for listener in tuple(channel.listeners):
+            try:
                 listener(message)
+            except Exception as error:  # noqa: BLE001 - each listener is a root of its own
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "a listener to the store's bells failed", "exception": error}
+                )

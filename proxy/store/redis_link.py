@@ -84,8 +84,8 @@ class Link(asyncio.Protocol):
             on_loss("the connection was closed")
 
     def send(self, packed: bytes) -> None:
-        """Send without waiting. Only for those who listen."""
-        if self._transport is not None:
+        """Send without waiting, if it is still open. Only for those who listen."""
+        if self._transport is not None and not self.is_closed:
             self._transport.write(packed)
 
     def abort(self, reason: str) -> None:

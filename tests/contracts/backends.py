@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple, Protocol, TypeVar
 
 import hiredis
+import uvloop
 
 from proxy.relay.ports import Append, End, Journal, Ledger, Outcome, Receipt, Ring
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
@@ -103,13 +104,14 @@ class RedisBackend:
 
 
 def run(test: Callable[[], Coroutine[object, object, T]]) -> T:
-    """Run one test's coroutine, with a bound on its time."""
+    """Run one test's coroutine on the product's event loop, with a bound on its time."""
 
     async def bounded() -> T:
         async with asyncio.timeout(30):
             return await test()
 
-    return asyncio.run(bounded())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(bounded())
 
 
 def make_birth(

@@ -24,6 +24,7 @@ from tests.contracts.backends import (
     create,
     make_birth,
     make_events,
+    run,
 )
 
 LEASES_S = (0.0, LONG_S)
@@ -173,7 +174,7 @@ def agree(url: str, steps: list[Step], retention_s: float) -> None:
         assert redis.rings == memory.rings
         assert redis.hints == memory.hints
 
-    asyncio.run(test())
+    run(test)
 
 
 async def open_side(stack: AsyncExitStack, backend: Backend, births: Sequence[Birth]) -> Side:

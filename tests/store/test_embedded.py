@@ -206,17 +206,20 @@ def test_the_terminal_s_interrupt_does_not_reach_the_server(tmp_path: Path) -> N
 
 def test_a_stopped_server_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
     async def test() -> None:
-        server = quiet(tmp_path / "data")
-        before = open_descriptors()
-        await server.start()
-        pid = await RedisBackend(server.url).pid()
-        (shell,) = children_of(pid)
-        assert is_alive(shell)
-        await server.stop()
-        await server.stop()
-        assert not is_alive(pid)
-        await until_dead(shell)
-        assert open_descriptors() == before
+        open_after = []
+        for _round in range(3):  # the loop itself opens something the first time
+            server = quiet(tmp_path / "data")
+            await server.start()
+            pid = await RedisBackend(server.url).pid()
+            (shell,) = children_of(pid)
+            assert is_alive(shell)
+            await server.stop()
+            await server.stop()
+            assert not is_alive(pid)
+            await until_dead(shell)
+            await asyncio.sleep(0)
+            open_after.append(open_descriptors())
+        assert open_after[1] == open_after[2]
 
     run(test)
 
