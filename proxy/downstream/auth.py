@@ -48,7 +48,7 @@ def refuse_the_web(headers: Mapping[str, str]) -> None:
             "Without keys this proxy answers only to a loopback name, such as localhost."
         )
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and origin.partition("://")[2] != host:
         raise NotPermitted("Without keys this proxy does not answer pages of other origins.")
     if headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
         raise NotPermitted("Without keys this proxy does not answer other sites.")

@@ -109,13 +109,16 @@ async def _create(desk: Desk, call: Call) -> ASGIApp:
             return await _answer(desk, call, State(birth=birth, epoch=1, last_id=0), 0, made)
         if not made.is_same_request:
             raise IdempotencyMismatch
-        state = await _born(desk, made.stream)
-        if state is not None:
+        state = await _born(desk, made.stream, _BORN_WITHIN_S)
+        if state is None or state.is_erased:
+            # Its creator died before the journal was begun, or it is kept no longer: the key is
+            # free again. Look once more after that: see `Producers.start`.
+            assert key is not None, "a repeat has a key"
+            await desk.switchboard.give_back(call.principal.owner, key, made.stream)
+            state = await _born(desk, made.stream, 0)
+        if state is not None and not state.is_erased:
             producer = desk.switchboard.producer(made.stream)
             return await _answer(desk, call, state, 0, producer)
-        # Its creator died before the journal was begun: the key is free again.
-        assert key is not None, "a repeat has a key"
-        await desk.switchboard.give_back(call.principal.owner, key, made.stream)
     raise StoreUnavailable("it keeps claims, but not what they claim")
 
 
@@ -150,9 +153,9 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
 # --- repeating and resuming -----------------------------------------------------------------------
 
 
-async def _born(desk: Desk, stream: StreamId) -> State | None:
+async def _born(desk: Desk, stream: StreamId, within_s: float) -> State | None:
     loop = asyncio.get_running_loop()
-    until = loop.time() + _BORN_WITHIN_S
+    until = loop.time() + within_s
     while True:
         (state,) = await desk.switchboard.states([stream])
         if state is not None or loop.time() >= until:
@@ -205,7 +208,14 @@ async def _answer(
             return failed
     if not call.ask.is_streamed:
         cursor = await desk.switchboard.follow(state, 0)
-        return FoldedAnswer(cursor, call.dialect, settings.heartbeat_s, headers, failure)
+        return FoldedAnswer(
+            cursor,
+            call.dialect,
+            settings.heartbeat_s,
+            headers,
+            failure,
+            is_leaving=lambda: desk.switchboard.is_leaving,
+        )
     cursor = await desk.switchboard.follow(state, after)
     hold = None if producer is None else _hold(desk, producer, failure)
     return EventStream(

@@ -41,7 +41,7 @@ class HttpLimits(NamedTuple):
     body_s: float
     """From the last header to the last byte of the body."""
     linger_s: float
-    """For a client to take the end of its last answer, before the connection is dropped."""
+    """A client that takes nothing of the end of its answer for so long is dropped."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -55,6 +55,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._is_receiving = False
         self._is_refused = False
+        self._unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first request its deadline."""
@@ -68,7 +69,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """A request that follows on the same connection gets its own deadline."""
-        if not self._is_receiving and self._deadline is None:
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if not (self._is_receiving or is_answering) and self._deadline is None:
             self._arm(self.limits.headers_s)
         super().data_received(data)
 
@@ -103,11 +105,24 @@ class LimitedProtocol(HttpToolsProtocol):
         self._disarm()
         super().on_message_complete()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection; drop it if its client never takes what is left."""
-        super().timeout_keep_alive_handler()
-        if self.transport.get_write_buffer_size() > 0:
-            self._arm(self.limits.linger_s)
+    def on_response_complete(self) -> None:
+        """The answer is in the hands of the connection: see that the client takes it."""
+        self._watch_unsent()
+        super().on_response_complete()
+
+    def _watch_unsent(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent > 0 and self._deadline is None:
+            self._unsent = unsent
+            self._deadline = self.loop.call_later(self.limits.linger_s, self._expire_unsent)
+
+    def _expire_unsent(self) -> None:
+        """Drop a client that has taken nothing of what is left for `linger_s`."""
+        self._deadline = None
+        if 0 < self.transport.get_write_buffer_size() < self._unsent:
+            self._watch_unsent()
+        elif self.transport.get_write_buffer_size() > 0:
+            self.transport.abort()
 
     # --- limits -------------------------------------------------------------------------------
 

@@ -75,9 +75,9 @@ class EventStream:
             watchdog = Watchdog(scope, self._settings.stall_s)
             try:
                 await self._send_events(send, watchdog)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
             finally:
                 watchdog.stop()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             cursor.close()
             leaving.cancel()
@@ -104,8 +104,8 @@ class EventStream:
                 return
             else:
                 frames = settings.heartbeat
-            watchdog.sent_bytes += len(frames)
             await send({"type": "http.response.body", "body": frames, "more_body": True})
+            watchdog.sent_bytes += len(frames)  # it may have waited before it was written
             if batch is not None and batch.ending is not None:
                 return
 

@@ -163,7 +163,7 @@ async def _response(desk: Desk, state: State) -> Answer:
         raise StreamGone
     events: list[Event] = []
     if state.last_id:
-        cursor = await desk.switchboard.follow(state, 0)
+        cursor = await desk.switchboard.follow(state, 0, counts=False)
         try:
             while (batch := await cursor.next(0)) is not None:
                 events.extend(batch.events)

@@ -9,7 +9,7 @@ import asyncio
 
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
-from proxy.relay.ports import Append, Journal
+from proxy.relay.ports import Append, Journal, Outcome
 from proxy.relay.writer import Writer
 from proxy.stream import StreamId
 
@@ -18,6 +18,9 @@ _APPENDS_MAX = 256
 
 _BACKOFF_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Between tries while the store is away. Chosen: a restart is noticed within a second."""
+
+_FULL_S = 0.2
+"""Between tries while the store is full."""
 
 
 class Committer:
@@ -123,8 +126,23 @@ class Committer:
             self._failures = 0
         for (writer, append), receipt in zip(batch, receipts, strict=True):
             writer.settle(append, receipt, now)
-            if writer.has_more:
+            if receipt.outcome is Outcome.FULL:
+                self._refused(writer, now)
+            elif writer.has_more:
                 self._ready[writer.birth.id] = writer
+
+    def _refused(self, writer: Writer, now: float) -> None:
+        """The store is full: try again in a moment, but not for ever."""
+        if now - writer.last_append_at > self._grace_s:
+            self._give_up(writer)
+        elif writer.has_more:
+            asyncio.get_running_loop().call_later(_FULL_S, self.ready, writer)
+
+    def _give_up(self, writer: Writer) -> None:
+        """Its events can be kept no longer. Whoever reaches the store again ends the stream."""
+        writer.oust()
+        if writer.on_receipt is not None:
+            writer.on_receipt()
 
     def _lost(self, batch: list[tuple[Writer, Append]], error: StoreUnavailable) -> None:
         now = asyncio.get_running_loop().time()
@@ -137,8 +155,6 @@ class Committer:
         for writer, _ in batch:
             writer.retry()
             if is_over:
-                writer.oust()
-                if writer.on_receipt is not None:
-                    writer.on_receipt()
+                self._give_up(writer)
             else:
                 self._ready[writer.birth.id] = writer

@@ -129,10 +129,10 @@ class Cursor:
             if not tail.is_local:
                 if page.events[0].id <= tail.last_id + 1:
                     tail.extend(page.events, ending)
-                if is_whole:
+                if tail.last_id >= state.last_id:
                     tail.settle(doubts)
             return bounded_batch(page.events, 0, ending)
-        if not tail.is_local:
+        if not tail.is_local and tail.last_id >= state.last_id:
             tail.settle(doubts)
             if state.ending is not None and state.last_id == tail.last_id:
                 tail.extend((), state.ending)

@@ -85,6 +85,8 @@ class Producers(Mapping[StreamId, Producer]):
         if repeat is not None:
             return repeat
         await self._create(birth)
+        if claim is not None:
+            await self._check_claim(birth, claim)
         writer = self._writer(birth, epoch=1, tail=self._readers.new_local_tail(birth.id))
         producer = Producer(
             writer, work, self._observer, event_bytes_max=self._limits.event_bytes_max
@@ -106,6 +108,17 @@ class Producers(Mapping[StreamId, Producer]):
         if receipt.outcome is not Outcome.WRITTEN:
             self._errands.run(self._take_back(birth))
             raise StoreFull
+
+    async def _check_claim(self, birth: Birth, claim: Claim) -> None:
+        """Raise `StoreUnavailable` if the claim was given to another meanwhile.
+
+        That happens if this process stood still between claim and birth: a repeat takes the
+        key back, and looks whether the stream is born. One of the two sees the other.
+        """
+        found = await self._ledger.find_claim(birth.owner, claim.key)
+        if found is None or found[0] != birth.id:
+            self._errands.run(self._take_back(birth))
+            raise StoreUnavailable("the idempotency key was taken back")
 
     async def _take_back(self, birth: Birth) -> None:
         """It stays counted as running: if it was created after all, the sweep has to find it."""

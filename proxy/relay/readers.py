@@ -90,10 +90,12 @@ class Readers:
 
     # --- cursors --------------------------------------------------------------------------------
 
-    async def open(self, state: State, after: int, *, lingers_s: float) -> Cursor:
+    async def open(
+        self, state: State, after: int, *, lingers_s: float, counts: bool = True
+    ) -> Cursor:
         """A cursor behind event `after`, which must exist. Close it.
 
-        It counts as a reader until `lingers_s` after it is closed.
+        If it `counts`, it does as a reader until `lingers_s` after it is closed.
         """
         if state.is_erased:
             raise StreamGone
@@ -112,7 +114,7 @@ class Readers:
             on_trouble=self._errands.on_trouble,
         )
         self._cursors[cursor] = None
-        if state.birth.detach.grace_s is not None and state.ending is None:
+        if counts and state.birth.detach.grace_s is not None and state.ending is None:
             self._present[cursor] = reader = self._entropy.random_bytes(12).hex()
             attending = self._journal.attend(state.birth.id, reader, _PRESENCE_S)
             try:

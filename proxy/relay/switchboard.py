@@ -177,10 +177,13 @@ class Switchboard:
 
     # --- reading --------------------------------------------------------------------------------
 
-    async def follow(self, state: State, after: int, *, lingers_s: float = 0) -> Cursor:
+    async def follow(
+        self, state: State, after: int, *, lingers_s: float = 0, counts: bool = True
+    ) -> Cursor:
         """A cursor behind event `after`. Close it.
 
-        It counts as a reader (see `Detach`) until `lingers_s` after it is closed. Raises
+        If it `counts`, it does as a reader (see `Detach`) until `lingers_s` after it is closed;
+        what only looks, does not. Raises
         `AheadOfStream` if there is no event `after`, `StreamGone` if it is erased.
         """
         loop = asyncio.get_running_loop()
@@ -190,7 +193,7 @@ class Switchboard:
                 raise AheadOfStream(after, state.last_id)
             await asyncio.sleep(_AHEAD_EVERY_S)
             state = await self.state(state.birth.id)
-        return await self._readers.open(state, after, lingers_s=lingers_s)
+        return await self._readers.open(state, after, lingers_s=lingers_s, counts=counts)
 
     # --- stopping and erasing -------------------------------------------------------------------
 
@@ -216,7 +219,7 @@ class Switchboard:
     async def _wait_for_end(self, state: State) -> State:
         loop = asyncio.get_running_loop()
         until = loop.time() + _CANCEL_WAIT_S
-        cursor = await self.follow(state, state.last_id)
+        cursor = await self.follow(state, state.last_id, counts=False)
         try:
             while (
                 not (cursor.is_at_end or cursor.is_closed) and (left_s := until - loop.time()) > 0

@@ -188,15 +188,14 @@ class Writer:
                 self._go_back_to(0)
                 self._sends_birth = True
             case Outcome.FENCED:
-                self.tail.is_local = False
-                self.tail.doubt()
                 self._move(Occasion.OUSTED)
             case Outcome.ERASED:
                 self.tail.erase()
                 self._move(Occasion.OUSTED)
             case Outcome.FULL:
-                self.wants_renewal = True
                 self.receipt = receipt
+                if self.phase is Phase.OPEN:
+                    self._forget_unwritten()
         if self.on_receipt is not None:
             self.on_receipt()
 
@@ -225,8 +224,17 @@ class Writer:
         self._written = last_id - self._base
         self._unwritten_bytes = sum(len(event.data) for event in self._events[self._written :])
 
+    def _forget_unwritten(self) -> None:
+        """The store takes no more, and nobody has seen these: the end takes their place."""
+        del self._events[self._written :]
+        self._bytes -= self._unwritten_bytes
+        self._unwritten_bytes = 0
+
     def _move(self, occasion: Occasion) -> None:
         self.phase = next_phase(self.phase, occasion)
+        if self.phase is Phase.LOST and self.tail.is_local:
+            self.tail.is_local = False  # from here on only the journal knows how it goes on
+            self.tail.doubt()
         if self.phase in {Phase.ENDED, Phase.LOST}:
             self.room.set()
             self.spoken.set()
