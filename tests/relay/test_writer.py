@@ -146,3 +146,33 @@ def test_a_producer_waits_while_too_much_is_unwritten() -> None:
     assert not writer.room.is_set()
     accept(writer)
     assert writer.room.is_set()
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FENCED, Outcome.GAP])
+def test_readers_of_a_lost_stream_are_sent_to_the_journal(outcome: Outcome) -> None:
+    writer = new_writer(last_id=3)
+    add(writer, 1)
+    writer.settle(writer.next_append(), Receipt(outcome, 2), 0.0)
+    assert writer.phase is Phase.LOST
+    assert not writer.tail.is_local
+    assert writer.tail.is_in_doubt
+
+
+def test_a_store_that_stayed_away_too_long_leaves_no_reader_behind() -> None:
+    writer = new_writer()
+    add(writer, 1)
+    writer.oust()
+    assert not writer.tail.is_local
+    assert writer.tail.is_in_doubt
+
+
+def test_what_a_full_store_refuses_makes_room_for_the_end() -> None:
+    writer = new_writer()
+    add(writer, 2)
+    accept(writer)
+    add(writer, 600)
+    writer.settle(writer.next_append(), Receipt(Outcome.FULL), 0.0)
+    assert not writer.has_more
+    writer.end(Ending.INTERRUPTED, None, Frame("", b"{}"))
+    assert accept(writer) == [3]
+    assert writer.phase is Phase.ENDED

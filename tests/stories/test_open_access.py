@@ -40,6 +40,7 @@ async def post(served: Served, headers: dict[str, str], *, body: bytes | None = 
         {"Host": "10.0.0.1"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://[x"},
         {"Origin": "http://localhost:1"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
