@@ -1,8 +1,8 @@
 """Appends as bytes: the one place where each microsecond is paid for every token.
 
 It packs the calls of ``lua/append.lua`` and reads what they return; it sends nothing. What
-surprises: all that is the same for every append of a process is packed once, into a format that
-Python fills three times faster than hiredis packs the same arguments.
+surprises: all that is the same for every append of a process is packed once, into a format. To
+fill it takes 2.5 us, where naming the keys and packing all of it with hiredis takes 4.6.
 """
 
 from collections.abc import Mapping
