@@ -8,10 +8,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.clients.aimock import Aimock
+from tests.clients.aimock import Aimock, fixture
 from tests.clients.conftest import APP_KEY
-from tests.clients.hearing import Kind, question
-from tests.clients.sdks import KINDS
+from tests.clients.hearing import How, Kind, question
+from tests.clients.sdks import KINDS, Sdks
 from tests.reading import parse_sse, session
 from tests.server import Served
 
@@ -119,3 +119,21 @@ def test_a_client_that_leaves_and_asks_again_with_its_key_gets_the_one_answer(
 
     asyncio.run(scenario())
     assert len(aimock.calls(model)) == 1
+
+
+@pytest.mark.parametrize("sdk", ["sync", "async"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_sdk_that_asks_again_with_its_idempotency_key_hears_the_same(
+    kind: Kind, sdk: str, sdks: Sdks, mocked: Served, aimock: Aimock
+) -> None:
+    ways: tuple[How, ...] = ("stream", "helper", "create")
+    models = [f"again.{kind}.{sdk}.{how}" for how in ways]
+    aimock.answers_all([fixture(model, _SAID, chunkSize=5) for model in models])
+    asked = [
+        question(kind, how, f"mock.{kind}/{model}", extra_headers={"Idempotency-Key": model})
+        for how, model in zip(ways, models, strict=True)
+    ]
+    first = sdks[sdk](kind, mocked.url, asked, key=APP_KEY)
+    assert all(heard.error is None for heard in first)
+    assert sdks[sdk](kind, mocked.url, asked, key=APP_KEY) == first
+    assert [len(aimock.calls(model)) for model in models] == [1, 1, 1]

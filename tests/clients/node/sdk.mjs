@@ -88,4 +88,6 @@ async function answer({ number, kind, url, key, max_retries: maxRetries, questio
   process.stdout.write(`${JSON.stringify({ number, heard })}\n`);
 }
 
-createInterface({ input: process.stdin }).on("line", (line) => answer(JSON.parse(line)));
+createInterface({ input: process.stdin })
+  .on("line", (line) => answer(JSON.parse(line)))
+  .on("close", () => process.exit(0)); // whatever timers the SDKs have left
