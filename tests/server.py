@@ -1,5 +1,6 @@
 """A real `midstream serve` in a process of its own, for tests that are its clients."""
 
+import contextlib
 import os
 import re
 import select
@@ -56,13 +57,13 @@ def serving(
     try:
         yield served
     finally:
+        for wait_s in (0.3, 15):  # the first signal drains, the second one hurries
+            if served.process.poll() is None:
+                served.process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    served.process.wait(wait_s)
         if served.process.poll() is None:
-            served.process.send_signal(signal.SIGINT)
-            served.process.send_signal(signal.SIGINT)
-            try:
-                served.process.wait(15)
-            except subprocess.TimeoutExpired:
-                served.kill()
+            served.kill()
 
 
 def start(
@@ -96,4 +97,5 @@ def _wait_for_url(process: "subprocess.Popen[bytes]", log: Path) -> str:
             break
         select.select([], [], [], 0.02)
     process.kill()
+    process.wait(10)
     raise AssertionError(f"the server did not start:\n{log.read_text()}")

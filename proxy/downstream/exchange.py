@@ -75,7 +75,8 @@ def request_id(scope: Scope) -> str:
 
 def common_headers(scope: Scope) -> Headers:
     """What every answer carries."""
-    return [*_COMMON, (b"x-request-id", request_id(scope).encode())]
+    given = request_id(scope).encode()
+    return [*_COMMON, (b"x-request-id", given), (b"request-id", given)]  # OpenAI's, Anthropic's
 
 
 class Answer:

@@ -217,7 +217,10 @@ async def _answer(
             is_leaving=lambda: desk.switchboard.is_leaving,
         )
     cursor = await desk.switchboard.follow(state, after)
-    hold = None if producer is None else _hold(desk, producer, failure)
+    if producer is not None:
+        hold = _hold(desk, producer, failure)
+    else:
+        hold = _hold_elsewhere(desk, state.birth.id, failure) if after == 0 else None
     return EventStream(
         cursor,
         settings,
@@ -239,6 +242,23 @@ def _hold(
                 await writer.spoken.wait()
         is_early_failure = writer.problem is not None and not writer.has_content
         return await failure() if is_early_failure else None
+
+    return hold
+
+
+def _hold_elsewhere(
+    desk: Desk, stream: StreamId, failure: Callable[[], Awaitable[ASGIApp | None]]
+) -> Callable[[], Awaitable[ASGIApp | None]]:
+    """The same for a repeat whose producer is not here (yet): the store is asked now and then."""
+
+    async def hold() -> ASGIApp | None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + desk.settings.first_content_s
+        state = await desk.switchboard.state(stream)
+        while not (state.has_content or state.ending or loop.time() >= until):
+            await asyncio.sleep(_BORN_EVERY_S)
+            state = await desk.switchboard.state(stream)
+        return await failure() if state.problem is not None and not state.has_content else None
 
     return hold
 

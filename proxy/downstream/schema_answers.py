@@ -12,7 +12,13 @@ from proxy.downstream.schema_bodies import Json, event_id, stream_id
 JSON = "application/json"
 SSE = "text/event-stream"
 
-_OF_ALL = ("X-Request-Id", "Cache-Control", "X-Content-Type-Options", "Referrer-Policy")
+_OF_ALL = (
+    "X-Request-Id",
+    "Request-Id",
+    "Cache-Control",
+    "X-Content-Type-Options",
+    "Referrer-Policy",
+)
 _OF_STREAMS = ("Midstream-Stream", "Location", "Midstream-Expires")
 _IF_ANY = ".if-any"
 
@@ -67,6 +73,7 @@ def _header(schema: Json, description: str, *, is_always: bool = True) -> Json:
 def _of_all() -> dict[str, Json]:
     return {
         "X-Request-Id": _header({"type": "string"}, "Names this request in the proxy's log."),
+        "Request-Id": _header({"type": "string"}, "The same, where Anthropic's SDKs look."),
         "Cache-Control": _header({"const": "no-store, no-transform"}, "No cache may keep it."),
         "X-Content-Type-Options": _header({"const": "nosniff"}, "For browsers."),
         "Referrer-Policy": _header({"const": "no-referrer"}, "For browsers."),

@@ -72,6 +72,8 @@ class EventStream:
                 "headers": self._start_headers(scope),
             }
             await send(start)  # type: ignore[arg-type]
+            # Litestar looks into each message for the start, which it has seen now.
+            send = scope["state"].get("send", send)
             watchdog = Watchdog(scope, self._settings.stall_s)
             try:
                 await self._send_events(send, watchdog)

@@ -48,7 +48,8 @@ class Cursor:
         self._future: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
-        self._looked_at = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._looked_at = self._loop.time()
 
     @property
     def is_at_end(self) -> bool:
@@ -75,7 +76,7 @@ class Cursor:
 
         Raises `StreamGone` when the stream is erased before its end was reached.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         due = loop.time() + wait_s
         while not self.is_closed:
             batch = self.tail.batch_after(self.after)
@@ -104,13 +105,13 @@ class Cursor:
             return True
         if tail.is_local or tail.ending is not None:
             return False
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         return tail.is_in_doubt or now - self._looked_at >= self._look_again_s
 
     async def _look(self) -> Batch | None:
         """Read the journal after the cursor; None if it has nothing, or is away."""
         tail = self.tail
-        self._looked_at = asyncio.get_running_loop().time()
+        self._looked_at = self._loop.time()
         try:
             if not tail.is_local and tail.ending is None:
                 await self._ensure_watch(tail)
@@ -143,7 +144,7 @@ class Cursor:
 
         The timer is moved, not re-armed, for each wait: a token costs no timer.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         if not self.tail.is_local:
             due = min(due, self._looked_at + self._look_again_s)
         self._due = due
@@ -163,7 +164,7 @@ class Cursor:
         self._timer = None
         if self._future is None or self._future.done():
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         if loop.time() >= self._due:
             self._future.set_result(None)
         else:

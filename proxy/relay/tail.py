@@ -7,7 +7,6 @@ doubt: a bell was lost, or rang for events that are not here. It never reads the
 
 import asyncio
 from collections.abc import Sequence
-from itertools import islice
 
 from proxy.relay.ports import Ring, Watch
 from proxy.stream import Ending, Event, StreamId
@@ -46,8 +45,8 @@ def bounded_batch(events: Sequence[Event], start: int, ending: Ending | None) ->
     """The batch that begins at index `start`, cut before it grows too large for one send."""
     size = 0
     stop = start
-    for event in islice(events, start, None):
-        size += len(event.data)
+    while stop < len(events):
+        size += len(events[stop].data)
         if size > _BATCH_BYTES_MAX and stop > start:
             break
         stop += 1

@@ -7,7 +7,6 @@ over may lose what it had accepted, and only the writer can fill that gap.
 
 import asyncio
 from collections.abc import Callable
-from itertools import islice
 
 import msgspec
 
@@ -102,7 +101,8 @@ class Writer:
         size = len(frame.data)
         self._bytes += size
         self._unwritten_bytes += size
-        self._events.append(Event(self.last_id + 1, frame.name, frame.data))
+        place = self._base + len(self._events) + 1
+        self._events.append(Event(place, frame.name, frame.data))
 
     def flush(self) -> None:
         """Let the committer know that there is something."""
@@ -162,14 +162,15 @@ class Writer:
         )
 
     def _slice(self) -> list[Event]:
+        events = self._events[self._written : self._written + _APPEND_EVENTS_MAX]
+        if self._unwritten_bytes <= _APPEND_BYTES_MAX:
+            return events
         size = 0
-        stop = self._written
-        for event in islice(self._events, stop, stop + _APPEND_EVENTS_MAX):
+        for count, event in enumerate(events):
             size += len(event.data)
-            if size > _APPEND_BYTES_MAX and stop > self._written:
-                break
-            stop += 1
-        return self._events[self._written : stop]
+            if size > _APPEND_BYTES_MAX and count > 0:
+                return events[:count]
+        return events
 
     def retry(self) -> None:
         """The outcome of the append is unknown: the same will be offered again."""
@@ -206,7 +207,10 @@ class Writer:
         events = append.events
         self._written += len(events)
         if events:
-            self._unwritten_bytes -= sum(len(event.data) for event in events)
+            if self._written == len(self._events):
+                self._unwritten_bytes = 0
+            else:
+                self._unwritten_bytes -= sum(len(event.data) for event in events)
             if self._unwritten_bytes <= _UNWRITTEN_BYTES_MAX:
                 self.room.set()
         if append.end is not None:

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import anthropic
+import openai
 import pytest
 
 from tests.clients.aimock import Aimock
@@ -119,3 +121,10 @@ def test_what_is_wrong_with_a_request_is_the_typed_exception(
             assert error.code == wrong.code
         assert error.type == wrong.types[kind]
     assert aimock.calls(model.partition("/")[2]) == [], "nothing reaches the provider"
+
+
+def test_the_request_id_is_where_each_sdk_looks_for_it(mocked: Served) -> None:
+    with anthropic.Anthropic(base_url=mocked.url, api_key=APP_KEY) as client:
+        assert str(client.models.with_raw_response.list().headers["request-id"]).startswith("req_")
+    with openai.OpenAI(base_url=f"{mocked.url}/v1", api_key=APP_KEY) as other:
+        assert str(other.models.with_raw_response.list().headers["x-request-id"]).startswith("req_")
