@@ -35,6 +35,9 @@ from proxy.relay.producer import Producer, Work
 from proxy.stream import Birth, State, StreamId
 from proxy.wire.dialect import Ask, Dialect
 
+Hold = Callable[[], Awaitable[ASGIApp | None]]
+"""What may answer in a stream's stead, when it is known whether the stream has failed."""
+
 _BORN_WITHIN_S = 3.0
 """How long a repeat waits for a stream whose claim is there, but whose journal is not yet: its
 creator is between two round trips to the store, or died there."""
@@ -217,6 +220,7 @@ async def _answer(
             is_leaving=lambda: desk.switchboard.is_leaving,
         )
     cursor = await desk.switchboard.follow(state, after)
+    hold: Hold | None
     if producer is not None:
         hold = _hold(desk, producer, failure)
     else:
@@ -230,9 +234,7 @@ async def _answer(
     )
 
 
-def _hold(
-    desk: Desk, producer: Producer, failure: Callable[[], Awaitable[ASGIApp | None]]
-) -> Callable[[], Awaitable[ASGIApp | None]]:
+def _hold(desk: Desk, producer: Producer, failure: Hold) -> Hold:
     """Wait for the first content, so that a failure before it can be an HTTP status."""
 
     async def hold() -> ASGIApp | None:
@@ -246,9 +248,7 @@ def _hold(
     return hold
 
 
-def _hold_elsewhere(
-    desk: Desk, stream: StreamId, failure: Callable[[], Awaitable[ASGIApp | None]]
-) -> Callable[[], Awaitable[ASGIApp | None]]:
+def _hold_elsewhere(desk: Desk, stream: StreamId, failure: Hold) -> Hold:
     """The same for a repeat whose producer is not here (yet): the store is asked now and then."""
 
     async def hold() -> ASGIApp | None:
@@ -269,7 +269,7 @@ def _failure(
     stream: StreamId,
     headers: Sequence[tuple[str, str]],
     producer: Producer | None,
-) -> Callable[[], Awaitable[ASGIApp | None]]:
+) -> Hold:
     """What makes an HTTP error of a stream that has ended, and did not complete; else None.
 
     A failure before content is the error itself, and its idempotency key is free by then. One
