@@ -26,15 +26,12 @@ class FoldedAnswer:
         look_s: float,
         headers: Sequence[tuple[str, str]],
         failure: Callable[[], Awaitable[ASGIApp | None]],
-        *,
-        is_leaving: Callable[[], bool],
     ) -> None:
         self._cursor = cursor
         self._dialect = dialect
         self._look_s = look_s
         self._headers = headers
         self._failure = failure
-        self._is_leaving = is_leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait for the end, answer."""
@@ -63,7 +60,7 @@ class FoldedAnswer:
             batch = await cursor.next(self._look_s)
             if batch is not None:
                 events.extend(batch.events)
-            elif self._is_leaving() and not cursor.is_at_end:
+            elif cursor.is_sent_away and not cursor.is_at_end:
                 raise Draining
         if cursor.tail.is_erased and not cursor.is_at_end:
             raise StreamGone

@@ -210,16 +210,15 @@ async def _answer(
         if failed is not None:
             return failed
     if not call.ask.is_streamed:
-        cursor = await desk.switchboard.follow(state, 0)
+        cursor = await desk.switchboard.follow(state, 0, is_bound=True)
         return FoldedAnswer(
             cursor,
             call.dialect,
             settings.heartbeat_s,
             headers,
             failure,
-            is_leaving=lambda: desk.switchboard.is_leaving,
         )
-    cursor = await desk.switchboard.follow(state, after)
+    cursor = await desk.switchboard.follow(state, after, is_bound=True)
     hold: Hold | None
     if producer is not None:
         hold = _hold(desk, producer, failure)
@@ -229,7 +228,6 @@ async def _answer(
         cursor,
         settings,
         headers,
-        is_leaving=lambda: desk.switchboard.is_leaving,
         hold=hold,
     )
 

@@ -26,6 +26,10 @@ class Wire:
         """What was given to the connection, and has not gone to the kernel."""
         return 0 if self._transport.is_closing() else self._transport.get_write_buffer_size()
 
+    def close(self) -> None:
+        """Close the connection once it has sent what it has; of an answer there is no more."""
+        self._transport.close()
+
     def abort(self) -> None:
         """Drop the connection now, with what is unsent."""
         self._transport.abort()

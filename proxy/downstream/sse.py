@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPResponseBodyEvent, Receive, Scope, Send
 
-from proxy.downstream.exchange import Headers, common_headers
+from proxy.downstream.exchange import Headers, common_headers, request_id
 from proxy.downstream.http import EXTENSION, Wire
 from proxy.downstream.leaving import close_on_leave, unless_left
 from proxy.errors import StreamGone
@@ -24,7 +24,13 @@ from proxy.wire.sse import encode_batch, encode_first
 _RETRY_MS = 1000
 """What a browser waits before it comes back. Chosen: the library's first step."""
 
+_AWAY_MS = 250
+_AWAY_SPREAD_MS = 1500
+"""When those come back who were sent away: not at once, and not all at the same moment."""
+
 _CHECKS_PER_STALL = 6
+_FLUSH_S = 1.0
+"""How long a connection that is broken off may take to send what it has."""
 
 
 class SseSettings(msgspec.Struct, frozen=True):
@@ -44,13 +50,11 @@ class EventStream:
         settings: SseSettings,
         headers: Sequence[tuple[str, str]],
         *,
-        is_leaving: Callable[[], bool],
         hold: Callable[[], Awaitable[ASGIApp | None]] | None = None,
     ) -> None:
         self._cursor = cursor
         self._settings = settings
         self._headers = headers
-        self._is_leaving = is_leaving
         self._hold = hold
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,6 +81,11 @@ class EventStream:
             watchdog = Watchdog(scope, self._settings.stall_s)
             try:
                 await self._send_events(send, watchdog)
+                if cursor.is_sent_away and not (cursor.is_at_end or cursor.is_closed):
+                    if cursor.is_bound:
+                        await break_off(scope, leaving)
+                        return
+                    await send(_come_back(scope))
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             finally:
                 watchdog.stop()
@@ -102,13 +111,13 @@ class EventStream:
             if batch is not None:
                 frames = first_frames(batch) if is_first else batch_frames(batch)
                 is_first = False
-            elif cursor.is_closed or cursor.is_at_end or self._is_leaving():
+            elif cursor.is_closed or cursor.is_at_end or cursor.is_sent_away:
                 return
             else:
                 frames = settings.heartbeat
             await send({"type": "http.response.body", "body": frames, "more_body": True})
             watchdog.sent_bytes += len(frames)  # it may have waited before it was written
-            if batch is not None and batch.ending is not None:
+            if cursor.is_sent_away or (batch is not None and batch.ending is not None):
                 return
 
 
@@ -124,13 +133,37 @@ def first_frames(batch: Batch) -> bytes:
     return encode_first(batch.events[0], _RETRY_MS) + encode_batch(batch.events[1:])
 
 
+def _come_back(scope: Scope) -> HTTPResponseBodyEvent:
+    """The last that a reader hears who is sent elsewhere: when to come back."""
+    spread_ms = int(request_id(scope)[-4:], 16) * _AWAY_SPREAD_MS // 0x10000
+    body = b"retry: %d\n\n" % (_AWAY_MS + spread_ms)
+    return {"type": "http.response.body", "body": body, "more_body": True}
+
+
+async def break_off(scope: Scope, leaving: "asyncio.Task[None]") -> None:
+    """Close the connection in the middle of the answer, once the client has what was sent.
+
+    To an SDK that cannot resume, an orderly end would be the end of the answer.
+    """
+    wire = _wire(scope)
+    wire.close()
+    await asyncio.wait({leaving}, timeout=_FLUSH_S)
+    wire.abort()
+
+
+def _wire(scope: Scope) -> Wire:
+    wire: Wire | None = (scope.get("extensions") or {}).get(EXTENSION)  # type: ignore[assignment]
+    assert wire is not None, "served by our own protocol"
+    return wire
+
+
 class Watchdog:
     """Aborts a connection whose client takes nothing for `stall_s` while something is unsent."""
 
     def __init__(self, scope: Scope, stall_s: float) -> None:
         self.sent_bytes = 0
         """What was given to the connection so far."""
-        self._wire: Wire | None = (scope.get("extensions") or {}).get(EXTENSION)  # type: ignore[assignment]
+        self._wire = _wire(scope)
         self._stall_s = stall_s
         self._every_s = stall_s / _CHECKS_PER_STALL
         self._loop = asyncio.get_running_loop()
@@ -143,7 +176,6 @@ class Watchdog:
         self._timer.cancel()
 
     def _check(self) -> None:
-        assert self._wire is not None, "served by our own protocol"
         now = self._loop.time()
         unsent = self._wire.unsent_bytes()
         taken = self.sent_bytes - unsent

@@ -120,7 +120,7 @@ async def _events(desk: Desk, request: Request, state: State) -> ASGIApp:  # typ
         heartbeat_s=desk.settings.heartbeat_s,
         stall_s=desk.settings.reader_stall_s,
     )
-    return EventStream(cursor, settings, named, is_leaving=lambda: desk.switchboard.is_leaving)
+    return EventStream(cursor, settings, named)
 
 
 def prefers_sse(accept: str) -> bool:

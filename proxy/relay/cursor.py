@@ -30,6 +30,7 @@ class Cursor:
         ensure_watch: Callable[[Tail], Awaitable[None]],
         on_close: Callable[["Cursor"], None],
         on_trouble: Callable[[], None],
+        is_bound: bool = False,
     ) -> None:
         self.after = after
         """The id of the newest event it has given out."""
@@ -39,6 +40,10 @@ class Cursor:
         """As of the opening."""
         self.tail = tail
         self.is_closed = False
+        self.is_bound = is_bound
+        """Whether its client perhaps cannot come back: it is the last to be sent away."""
+        self.is_sent_away = False
+        """Whether its client is to go on elsewhere: this process is about to stop."""
         self._journal = journal
         self._look_again_s = look_again_s
         self._ensure_watch = ensure_watch
@@ -61,6 +66,11 @@ class Cursor:
         self._is_poked = True
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
+
+    def send_away(self) -> None:
+        """Let the transport see `is_sent_away`, now or after what it is just sending."""
+        self.is_sent_away = True
+        self.poke()
 
     def close(self) -> None:
         """Give up the place. A waiting `next` returns None."""

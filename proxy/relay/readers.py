@@ -31,6 +31,7 @@ class Readers:
         self._cursors: dict[Cursor, None] = {}
         self._present: dict[Cursor, str] = {}
         self._watching: dict[StreamId, asyncio.Lock] = {}
+        self._is_closing = False
 
     def __len__(self) -> int:
         return len(self._cursors)
@@ -91,11 +92,18 @@ class Readers:
     # --- cursors --------------------------------------------------------------------------------
 
     async def open(
-        self, state: State, after: int, *, lingers_s: float, counts: bool = True
+        self,
+        state: State,
+        after: int,
+        *,
+        lingers_s: float,
+        counts: bool = True,
+        is_bound: bool = False,
     ) -> Cursor:
         """A cursor behind event `after`, which must exist. Close it.
 
-        If it `counts`, it does as a reader until `lingers_s` after it is closed.
+        If it `counts`, it does as a reader until `lingers_s` after it is closed; and longer if it
+        was sent away, for it comes back.
         """
         if state.is_erased:
             raise StreamGone
@@ -112,8 +120,11 @@ class Readers:
             ensure_watch=self._ensure_watch,
             on_close=closed,
             on_trouble=self._errands.on_trouble,
+            is_bound=is_bound,
         )
         self._cursors[cursor] = None
+        if self._is_closing:
+            cursor.send_away()
         if counts and state.birth.detach.grace_s is not None and state.ending is None:
             self._present[cursor] = reader = self._entropy.random_bytes(12).hex()
             attending = self._journal.attend(state.birth.id, reader, _PRESENCE_S)
@@ -129,16 +140,25 @@ class Readers:
         stream = cursor.tail.stream
         reader = self._present.pop(cursor, None)
         if reader is not None and not cursor.is_at_end:
+            if cursor.is_sent_away:
+                lingers_s = _PRESENCE_S
             if lingers_s > 0:
                 self._errands.run(self._journal.attend(stream, reader, lingers_s))
             else:
                 self._errands.run(self._journal.leave(stream, reader))
         self.let_go(cursor.tail)
 
-    def poke(self) -> None:
-        """Let every waiting reader look up."""
+    @property
+    def bound(self) -> int:
+        """How many are bound to their connection."""
+        return sum(cursor.is_bound for cursor in self._cursors)
+
+    def send_away(self, *, bound_too: bool) -> None:
+        """Let readers go on elsewhere. With those that are bound, all that come later go too."""
+        self._is_closing = bound_too
         for cursor in list(self._cursors):
-            cursor.poke()
+            if bound_too or not cursor.is_bound:
+                cursor.send_away()
 
     def close(self) -> None:
         """Close every cursor."""

@@ -57,8 +57,6 @@ class Switchboard:
         settings: Settings,
     ) -> None:
         self.clock = clock
-        self.is_leaving = False
-        """Readers are to go: this process is about to stop."""
         self._journal = journal
         self._ledger = ledger
         self._entropy = entropy
@@ -116,9 +114,8 @@ class Switchboard:
         await self._producers.drain(drain_s, hurry)
 
     def send_readers_away(self) -> None:
-        """Let every reader look up and see `is_leaving`. They resume elsewhere, or later."""
-        self.is_leaving = True
-        self._readers.poke()
+        """Let every reader look up and see that it is sent away. It resumes elsewhere, or later."""
+        self._readers.send_away(bound_too=True)
 
     @property
     def is_draining(self) -> bool:
@@ -178,12 +175,18 @@ class Switchboard:
     # --- reading --------------------------------------------------------------------------------
 
     async def follow(
-        self, state: State, after: int, *, lingers_s: float = 0, counts: bool = True
+        self,
+        state: State,
+        after: int,
+        *,
+        lingers_s: float = 0,
+        counts: bool = True,
+        is_bound: bool = False,
     ) -> Cursor:
         """A cursor behind event `after`. Close it.
 
         If it `counts`, it does as a reader (see `Detach`) until `lingers_s` after it is closed;
-        what only looks, does not. Raises
+        what only looks, does not. If it `is_bound`, its client perhaps cannot resume. Raises
         `AheadOfStream` if there is no event `after`, `StreamGone` if it is erased.
         """
         loop = asyncio.get_running_loop()
@@ -193,7 +196,9 @@ class Switchboard:
                 raise AheadOfStream(after, state.last_id)
             await asyncio.sleep(_AHEAD_EVERY_S)
             state = await self.state(state.birth.id)
-        return await self._readers.open(state, after, lingers_s=lingers_s, counts=counts)
+        return await self._readers.open(
+            state, after, lingers_s=lingers_s, counts=counts, is_bound=is_bound
+        )
 
     # --- stopping and erasing -------------------------------------------------------------------
 
