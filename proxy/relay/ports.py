@@ -8,7 +8,7 @@ This is longer than a file should be because who builds a store or a provider re
 """
 
 import enum
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -76,6 +76,8 @@ class Outcome(enum.Enum):
     """Nothing was added: the stream was deleted."""
     FULL = "full"
     """Nothing was added: the store is out of memory."""
+    MOVING = "moving"
+    """Nothing was added: the store is just moving the stream. Try again in a moment."""
 
 
 class Receipt(NamedTuple):
@@ -127,6 +129,14 @@ class Journal(Protocol):
 
         No two of `appends` name the same stream. Each sets the expiry, renews the lease and
         rings the bell.
+        """
+        ...
+
+    def lane(self, stream: StreamId) -> Hashable:
+        """Which part of the store the stream's appends go to, now.
+
+        A part may be slow or away by itself: who sends each its own batches keeps the others
+        going. No round trip.
         """
         ...
 

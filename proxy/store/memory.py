@@ -209,6 +209,11 @@ class MemoryJournal:
         """See `Journal.append`."""
         return [self._append(append) for append in appends]
 
+    def lane(self, stream: StreamId) -> str:
+        """See `Journal.lane`. Memory has no parts."""
+        del stream
+        return ""
+
     def _append(self, append: Append) -> Receipt:
         """The step. Every refusal comes before the first change."""
         record = self._store.find(append.stream)

@@ -14,7 +14,7 @@ from typing import cast
 from proxy.relay.ports import Admission, Listing, Repeat
 from proxy.store.paging import read_place, write_place
 from proxy.store.redis_link import pack
-from proxy.store.redis_node import Node, Script
+from proxy.store.redis_node import Carrier, Script
 from proxy.stream import StreamId
 
 
@@ -26,7 +26,7 @@ class RedisLedger:
     """
 
     def __init__(
-        self, *, calls: Node, scripts: Mapping[str, Script], namespace: str, lease_s: float
+        self, *, calls: Carrier, scripts: Mapping[str, Script], namespace: str, lease_s: float
     ) -> None:
         self._calls = calls
         self._scripts = scripts
@@ -35,6 +35,10 @@ class RedisLedger:
         self._until = f"{self._prefix}until"
         self._running = f"{self._prefix}running"
         self._lease_ms = int(lease_s * 1000)
+
+    async def ping(self) -> None:
+        """Return if the server that has the ledger answers. Raises `StoreUnavailable`."""
+        await self._calls.call(pack("PTTL", self._running))
 
     # --- admission ----------------------------------------------------------------------------
 

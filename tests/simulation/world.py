@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -123,6 +123,9 @@ class StormyJournal:
         await asyncio.sleep(self._rng.random() * self._weather.slow_s)
         after()
         return receipts
+
+    def lane(self, stream: StreamId) -> Hashable:
+        return self._inner.lane(stream)
 
     async def read(self, stream: StreamId, after: int) -> Page | None:
         done = await self.storm()

@@ -1,6 +1,6 @@
 -- Begin the next epoch of a stream whose producer has let its lease run out.
 --
--- KEYS  1 meta
+-- KEYS  1 meta  2 events  3 readers
 -- ARGV  1 lease in ms  2 control channel of the worker
 -- Returns  nothing if it lives, has ended or is unknown, else the state under the new epoch
 local m = look(KEYS[1])
