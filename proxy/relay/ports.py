@@ -154,8 +154,8 @@ class Journal(Protocol):
     async def watch(self, stream: StreamId, on_ring: Callable[[Ring | None], None]) -> Watch:
         """Call `on_ring` for what is appended from now on, in any process.
 
-        When this returns, nothing appended later is missed, but rings may be lost when the
-        store's connection breaks; `on_ring(None)` then says to look at the journal.
+        When this returns, nothing appended later is missed (what was just before may ring too),
+        but rings may be lost when the store's connection breaks; `on_ring(None)` then says to look at the journal.
         """
         ...
 
