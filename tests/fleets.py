@@ -58,9 +58,10 @@ class Instance:
     """One server process. `options` are lines of its config file."""
 
     def __init__(
-        self, binary: str, folder: Path, options: Sequence[str], *, is_sentinel: bool = False
+        self, binary: str, folder: Path, options: Sequence[str], *, sentinel_port: int | None = None
     ) -> None:
-        self.port = free_port()
+        is_sentinel = sentinel_port is not None
+        self.port = sentinel_port or free_port()
         self.folder = folder / f"at-{self.port}"
         self.folder.mkdir(parents=True)
         self._file = self.folder / "server.conf"
@@ -102,20 +103,18 @@ class Instance:
 
 
 class ClusterFleet:
-    """Primaries that share the slots evenly, and so many replicas of each."""
+    """Three primaries that share the slots evenly; the first may have a replica."""
 
     def __init__(
-        self, folder: Path, kind: str, *, primaries: int = 3, replicas: int = 0, options: str = ""
+        self, folder: Path, kind: str, *, has_replica: bool = False, options: str = ""
     ) -> None:
-        self.primaries: list[Instance] = []
-        self.replicas: list[list[Instance]] = []
-        """Of each primary."""
+        self.instances: list[Instance] = []
         self._kind = binary_of(kind)
         self._folder = folder
         self._options = options
         try:
-            self.primaries = [self._node() for _ in range(primaries)]
-            self.replicas = [[self._node() for _ in range(replicas)] for _ in range(primaries)]
+            self.primaries = [self._node() for _ in range(3)]
+            self.replicas = [self._node() for _ in range(has_replica)]
             self._join()
         except BaseException:
             self.end()
@@ -127,13 +126,12 @@ class ClusterFleet:
             f"cluster-port {free_port()}",
             f"cluster-node-timeout {DOWN_AFTER_MS}",
             "cluster-replica-validity-factor 0",
+            "cluster-require-full-coverage no",
             *self._options.splitlines(),
         ]
-        return Instance(self._kind, self._folder, options)
-
-    @property
-    def instances(self) -> list[Instance]:
-        return [*self.primaries, *(replica for own in self.replicas for replica in own)]
+        instance = Instance(self._kind, self._folder, options)
+        self.instances.append(instance)
+        return instance
 
     @property
     def url(self) -> str:
@@ -141,7 +139,7 @@ class ClusterFleet:
         return f"redis+cluster://{places}"
 
     def owner(self, slot: int) -> Instance:
-        """Who has a slot, as most of the nodes that answer say."""
+        """Who has a slot, as the first node that lives says."""
         for instance in self.instances:
             if instance.process.poll() is None:
                 with contextlib.suppress(RedisError):
@@ -166,12 +164,9 @@ class ClusterFleet:
             first.say("CLUSTER", "MEET", "127.0.0.1", other.port, bus)
         for instance in self.instances:
             until(lambda i=instance: self._knows_all(i))  # type: ignore[misc]
-        for primary, own in zip(self.primaries, self.replicas, strict=True):
-            for replica in own:
-                replica.say("CLUSTER", "REPLICATE", primary.say("CLUSTER", "MYID"))
-        for own in self.replicas:
-            for replica in own:
-                until(lambda r=replica: b"master_link_status:up" in r.say("INFO", "replication"))  # type: ignore[misc]
+        for replica in self.replicas:
+            replica.say("CLUSTER", "REPLICATE", first.say("CLUSTER", "MYID"))
+            until(lambda r=replica: b"master_link_status:up" in r.say("INFO", "replication"))  # type: ignore[misc]
         for instance in self.instances:
             until(lambda i=instance: b"cluster_state:ok" in i.say("CLUSTER", "INFO"))  # type: ignore[misc]
 
@@ -179,18 +174,21 @@ class ClusterFleet:
         lines = instance.say("CLUSTER", "NODES").splitlines()
         return len(lines) == len(self.instances) and b"handshake" not in b"".join(lines)
 
-    def move(self, slot: int, keys_at_once: int = 1) -> Instance:
-        """Move a slot to another primary, as ``redis-cli --cluster reshard`` does; to which."""
+    def move(self, slot: int, pause_s: float) -> Instance:
+        """Move a slot to another primary, as ``redis-cli --cluster reshard`` does; to which.
+
+        After each key there is a pause, in which clients find the keys in two places.
+        """
         source = self.owner(slot)
         target = next(p for p in self.primaries if p is not source)
         source_id, target_id = (i.say("CLUSTER", "MYID") for i in (source, target))
         target.say("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
         source.say("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
-        while keys := source.say("CLUSTER", "GETKEYSINSLOT", slot, keys_at_once):
-            time.sleep(0.1)  # long enough for appends to come in between
+        while keys := source.say("CLUSTER", "GETKEYSINSLOT", slot, 1):
+            time.sleep(pause_s)
             place: list[str | int] = ["127.0.0.1", target.port, "", 0, 5000]
             source.say("MIGRATE", *place, "KEYS", *keys)
-        time.sleep(0.1)
+        time.sleep(pause_s)
         for instance in (target, source, *self.primaries):
             instance.say("CLUSTER", "SETSLOT", slot, "NODE", target_id)
         return target
@@ -224,24 +222,44 @@ class SentinelFleet:
             follow = f"replicaof 127.0.0.1 {self.primary.port}"
             self.replica = self._start(binary, folder, [*options.splitlines(), follow])
             until(lambda: b"master_link_status:up" in self.replica.say("INFO", "replication"))
-            watch = [
-                f"sentinel monitor mymaster 127.0.0.1 {self.primary.port} 2",
-                f"sentinel down-after-milliseconds mymaster {DOWN_AFTER_MS}",
-                "sentinel failover-timeout mymaster 5000",
-            ]
-            self.sentinels = [
-                self._start(binary, folder, watch, is_sentinel=True) for _ in range(3)
-            ]
+            self.sentinels = self._watch(binary, folder)
             for sentinel in self.sentinels:
                 until(lambda s=sentinel: self._sees_all(s))  # type: ignore[misc]
         except BaseException:
             self.end()
             raise
 
+    def _watch(self, binary: str, folder: Path) -> list[Instance]:
+        """The Sentinels are told of each other: to find out takes them seconds."""
+        names = {str(number) * 40: free_port() for number in range(3)}
+        watch = [
+            f"sentinel monitor mymaster 127.0.0.1 {self.primary.port} 2",
+            f"sentinel down-after-milliseconds mymaster {DOWN_AFTER_MS}",
+            "sentinel failover-timeout mymaster 5000",
+            f"sentinel known-replica mymaster 127.0.0.1 {self.replica.port}",
+        ]
+        return [
+            self._start(
+                binary,
+                folder,
+                [
+                    f"sentinel myid {name}",
+                    *watch,
+                    *(
+                        f"sentinel known-sentinel mymaster 127.0.0.1 {other_port} {other}"
+                        for other, other_port in names.items()
+                        if other != name
+                    ),
+                ],
+                sentinel_port=port,
+            )
+            for name, port in names.items()
+        ]
+
     def _start(
-        self, binary: str, folder: Path, options: Sequence[str], *, is_sentinel: bool = False
+        self, binary: str, folder: Path, options: Sequence[str], *, sentinel_port: int | None = None
     ) -> Instance:
-        instance = Instance(binary, folder, options, is_sentinel=is_sentinel)
+        instance = Instance(binary, folder, options, sentinel_port=sentinel_port)
         self.instances.append(instance)
         until(lambda: instance.say("PING"))
         return instance

@@ -155,7 +155,8 @@ class Journal(Protocol):
         """Call `on_ring` for what is appended from now on, in any process.
 
         When this returns, nothing appended later is missed (what was just before may ring too),
-        but rings may be lost when the store's connection breaks; `on_ring(None)` then says to look at the journal.
+        but rings may be lost when the store's connection breaks; `on_ring(None)` then says to
+        look at the journal.
         """
         ...
 
@@ -170,9 +171,15 @@ class Journal(Protocol):
     async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
         """Begin the next epoch of each stream that runs and whose lease has run out.
 
-        One round trip for all. A state is that of a stream now owned by the caller, under
-        the new epoch and a fresh lease; None is a stream that lives, has ended or is unknown.
+        Two round trips for all: it happens soon after it was asked for, or not at all, for a
+        store that stood still meanwhile has let nobody renew. A state is that of a stream now
+        owned by the caller, under the new epoch and a fresh lease; None is a stream that lives,
+        has ended or is unknown.
         """
+        ...
+
+    async def pulse(self) -> None:
+        """Return if every part of the store answers: all of them could renew their leases."""
         ...
 
     async def attend(self, stream: StreamId, reader: str, lease_s: float) -> None:

@@ -90,13 +90,25 @@ class RedisJournal:
         """See `Journal.take_over`.
 
         It names all keys of a stream, as an append does: while a cluster is moving them, and
-        appends are put off, nobody can say whether a lease has run out.
+        appends are put off, nobody can say whether a lease has run out. And it says when it was
+        asked for: a server that stands still obeys when it goes on, whether or not anybody still
+        waits for that.
         """
+        times = await self._calls.call_each(pack("TIME"))
         script = self._scripts["take_over"]
         replies = await self._calls.run(
-            [script.call(self._keys(s), self._lease_ms, self._control) for s in streams]
+            [
+                script.call(
+                    self._keys(s), self._lease_ms, self._control, _time_ms(times.get(self.lane(s)))
+                )
+                for s in streams
+            ]
         )
         return [_state(reply) for reply in replies]
+
+    async def pulse(self) -> None:
+        """See `Journal.pulse`."""
+        await self._calls.call_each(pack("PING"))
 
     def on_hint(self, call: Callable[[StreamId], None]) -> None:
         """See `Journal.on_hint`."""
@@ -178,6 +190,14 @@ class RedisJournal:
 
     async def _call(self, name: str, keys: Sequence[str], *arguments: str | int) -> Reply:
         return await self._calls.call(self._scripts[name].call(keys, *arguments))
+
+
+def _time_ms(reply: Reply) -> int:
+    """What a server answers to TIME, as scripts count; long ago for one that was not asked."""
+    if reply is None:
+        return 0
+    seconds, microseconds = cast("list[bytes]", reply)
+    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def _state(reply: Reply) -> State | None:

@@ -79,8 +79,8 @@ class Carrier(Protocol):
         """Carry out one call. Raises `StoreUnavailable`, `StoreFull`."""
         ...
 
-    async def call_each(self, packed: bytes) -> Sequence[tuple[str, Reply]]:
-        """The same call on every server that takes writes; whose reply it is, and the reply."""
+    async def call_each(self, packed: bytes) -> Mapping[Hashable, Reply]:
+        """The same call on every server that takes writes; the replies, by their lanes."""
         ...
 
     def lane(self, tag: str) -> Hashable:
@@ -145,9 +145,9 @@ class Node:
             raise StoreFull
         return reply
 
-    async def call_each(self, packed: bytes) -> Sequence[tuple[str, Reply]]:
+    async def call_each(self, packed: bytes) -> Mapping[Hashable, Reply]:
         """See `Carrier.call_each`."""
-        return [("", await self.call(packed))]
+        return {"": await self.call(packed)}
 
     def lane(self, tag: str) -> Hashable:
         """See `Carrier.lane`. One server is one lane."""

@@ -65,12 +65,12 @@ class ClusterCarrier:
             raise StoreFull
         return reply
 
-    async def call_each(self, packed: bytes) -> Sequence[tuple[str, Reply]]:
+    async def call_each(self, packed: bytes) -> Mapping[Hashable, Reply]:
         """See `Carrier.call_each`."""
         primaries = self._cluster.primaries
         asked = {Route(address): (packed,) for address in primaries}
         replies = await self._ask_all(asked, self._until())
-        return [(str(at), reply) for at, (reply,) in zip(primaries, replies, strict=True)]
+        return {at: reply for at, (reply,) in zip(primaries, replies, strict=True)}
 
     async def run(self, calls: Sequence[bytes]) -> list[Reply]:
         """See `Carrier.run`. The nodes work side by side."""

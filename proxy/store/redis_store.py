@@ -99,7 +99,7 @@ class RedisStore:
     async def _check_servers(self) -> int:
         """How many there are. Raises `ConfigInvalid` if one is of the wrong kind, or too old."""
         told = await self._calls.call_each(pack("HELLO"))
-        for _, reply in told:
+        for reply in told.values():
             hello = read_hello(reply)
             mode, found = hello.get("mode", ""), hello.get("version", "0")
             if mode != self._topology.mode:
@@ -121,7 +121,7 @@ class RedisStore:
             unseen = "the store's user may not run INFO, so its maxmemory-policy could not be seen"
             return (f"{unseen}: make sure that it is noeviction",)
         danger = "when its memory is full it may throw away streams that are being written"
-        policies = ((server, _policy(reply)) for server, reply in told)
+        policies = ((server, _policy(reply)) for server, reply in told.items())
         return tuple(
             f"the store's maxmemory-policy{f' on {server}' if server else ''} is {policy}: "
             f"{danger}; use noeviction"

@@ -389,8 +389,7 @@ def test_erasing_tells_the_producer_and_the_watchers_to_look(backend: Backend) -
         ear = Ear()
         async with backend.process() as producing, backend.process() as other:
             producing.journal.on_hint(hints.put_nowait)
-            await create(producing.journal, birth)
-            await append(producing.journal, make_append(birth, 1, 1))
+            await create(producing.journal, birth, 1)
             await other.journal.watch(birth.id, ear.hear)
             await other.journal.erase(birth.id)
             assert await ear.next() is None

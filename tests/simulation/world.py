@@ -168,6 +168,11 @@ class StormyJournal:
         done()
         return states
 
+    async def pulse(self) -> None:
+        done = await self.storm()
+        await self._inner.pulse()
+        done()
+
     async def attend(self, stream: StreamId, reader: str, lease_s: float) -> None:
         done = await self.storm()
         await self._inner.attend(stream, reader, lease_s)
