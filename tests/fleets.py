@@ -24,6 +24,8 @@ SLOTS = 16384
 DOWN_AFTER_MS = 1000
 """Of a primary, until its replica may take its place."""
 _WAIT_S = 20.0
+_REPLICATED = ("repl-diskless-sync-delay 0",)
+"""By default a primary waits 5 s for more replicas to come."""
 
 
 def binary_of(kind: str) -> str:
@@ -127,6 +129,7 @@ class ClusterFleet:
             f"cluster-node-timeout {DOWN_AFTER_MS}",
             "cluster-replica-validity-factor 0",
             "cluster-require-full-coverage no",
+            *_REPLICATED,
             *self._options.splitlines(),
         ]
         instance = Instance(self._kind, self._folder, options)
@@ -218,9 +221,10 @@ class SentinelFleet:
         binary = binary_of(kind)
         self.instances: list[Instance] = []
         try:
-            self.primary = self._start(binary, folder, options.splitlines())
+            own = [*_REPLICATED, *options.splitlines()]
+            self.primary = self._start(binary, folder, own)
             follow = f"replicaof 127.0.0.1 {self.primary.port}"
-            self.replica = self._start(binary, folder, [*options.splitlines(), follow])
+            self.replica = self._start(binary, folder, [*own, follow])
             until(lambda: b"master_link_status:up" in self.replica.say("INFO", "replication"))
             self.sentinels = self._watch(binary, folder)
             for sentinel in self.sentinels:

@@ -181,10 +181,14 @@ class Node:
         """
         unknown = [i for i, reply in enumerate(replies) if _says(reply, "NOSCRIPT")]
         if unknown:
-            await link.exchange(b"".join(self._loading), len(self._loading))
+            loaded = await link.exchange(b"".join(self._loading), len(self._loading))
+            self._raise(link, loaded)
             again = await link.exchange(b"".join(calls[i] for i in unknown), len(unknown))
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
+        self._raise(link, replies)
+
+    def _raise(self, link: Link, replies: Sequence[Reply]) -> None:
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError) and not str(reply).startswith(self._returned):
                 link.abort("it cannot serve")

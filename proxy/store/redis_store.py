@@ -17,7 +17,7 @@ from proxy.store.redis_link import pack
 from proxy.store.redis_node import load_scripts
 from proxy.store.redis_sentinel import read_hello
 from proxy.store.redis_topology import Topology, find_topology
-from proxy.store.redis_trial import missing_right, try_journal, try_ledger
+from proxy.store.redis_trial import missing_right, try_journal, try_ledger, try_servers
 
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """Of these characters none means anything to Redis, in keys, hash tags or patterns."""
@@ -82,6 +82,7 @@ class RedisStore:
             self._bells.start()
             await self.journal.start()
             corner = f"{self._namespace}:try"
+            await try_servers(self._calls, is_cluster=self._topology.mode == "cluster")
             await try_journal(self._journal(corner, 0), self._worker, servers)
             await try_ledger(self._ledger(corner, 0), self._worker)
         except StoreUnavailable as error:

@@ -15,13 +15,23 @@ from proxy.errors import StoreFull
 from proxy.relay.ports import Admission, Append, Claim, End, Outcome
 from proxy.store.redis_journal import RedisJournal
 from proxy.store.redis_ledger import RedisLedger
-from proxy.store.redis_node import Script
+from proxy.store.redis_link import pack
+from proxy.store.redis_node import Carrier, Script
 from proxy.stream import Birth, Ending, Event, StreamId
 
 _KEEP_S: Final = 60.0
 """For what is left if the process dies in the middle."""
 _NAMES_MAX: Final = 1000
 """How many names are thought of. Chosen: a server with a hundredth of all slots gets its own."""
+
+
+async def try_servers(calls: Carrier, *, is_cluster: bool) -> None:
+    """What is needed now and then, on every server. Raises `StoreUnavailable`."""
+    for command in ("PING", "TIME"):
+        await calls.call_each(pack(command))
+    await calls.call_each(pack("UNSUBSCRIBE", "nothing"))
+    if is_cluster:
+        await calls.call_each(pack("ASKING"))
 
 
 async def try_journal(journal: RedisJournal, worker: str, servers: int) -> None:
