@@ -57,22 +57,46 @@ def until(is_true: Callable[[], object]) -> None:
 
 
 class Instance:
-    """One server process. `options` are lines of its config file."""
+    """One server process. `options` are lines of its config file.
+
+    With a `certificate` (the folder of one) it speaks TLS and nothing else.
+    """
 
     def __init__(
-        self, binary: str, folder: Path, options: Sequence[str], *, sentinel_port: int | None = None
+        self,
+        binary: str,
+        folder: Path,
+        options: Sequence[str],
+        *,
+        sentinel_port: int | None = None,
+        certificate: Path | None = None,
     ) -> None:
         is_sentinel = sentinel_port is not None
         self.port = sentinel_port or free_port()
+        self._certificate = certificate
         self.folder = folder / f"at-{self.port}"
         self.folder.mkdir(parents=True)
         self._file = self.folder / "server.conf"
-        place = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.folder}"]
+        place = [*self._ports(), "bind 127.0.0.1", f"dir {self.folder}"]
         if not is_sentinel:
             place.append('save ""')
         self._file.write_text("\n".join([*place, *options]) + "\n")
         self._command = [binary, str(self._file), *(["--sentinel"] if is_sentinel else [])]
         self.process = self._launch()
+
+    def _ports(self) -> list[str]:
+        if self._certificate is None:
+            return [f"port {self.port}"]
+        return [
+            "port 0",
+            f"tls-port {self.port}",
+            f"tls-cert-file {self._certificate}/cert.pem",
+            f"tls-key-file {self._certificate}/key.pem",
+            f"tls-ca-cert-file {self._certificate}/cert.pem",
+            "tls-auth-clients no",
+            "tls-replication yes",
+            "tls-cluster yes",
+        ]
 
     def _launch(self) -> "subprocess.Popen[bytes]":
         with (self.folder / "log").open("ab") as log:
@@ -80,7 +104,9 @@ class Instance:
 
     def say(self, *command: str | int) -> Any:
         """One command, past everything that is under test."""
-        with Redis(port=self.port, socket_timeout=5, protocol=2) as client:
+        tls = {"ssl": True, "ssl_ca_certs": f"{self._certificate}/cert.pem"}
+        options: dict[str, Any] = {} if self._certificate is None else tls
+        with Redis(port=self.port, socket_timeout=5, protocol=2, **options) as client:
             client.response_callbacks.clear()
             return client.execute_command(*command)
 
@@ -108,12 +134,17 @@ class ClusterFleet:
     """Three primaries that share the slots evenly; the first may have a replica."""
 
     def __init__(
-        self, folder: Path, kind: str, *, has_replica: bool = False, options: str = ""
+        self,
+        folder: Path,
+        kind: str,
+        *,
+        has_replica: bool = False,
+        certificate: Path | None = None,
     ) -> None:
         self.instances: list[Instance] = []
         self._kind = binary_of(kind)
         self._folder = folder
-        self._options = options
+        self._certificate = certificate
         try:
             self.primaries = [self._node() for _ in range(3)]
             self.replicas = [self._node() for _ in range(has_replica)]
@@ -130,16 +161,15 @@ class ClusterFleet:
             "cluster-replica-validity-factor 0",
             "cluster-require-full-coverage no",
             *_REPLICATED,
-            *self._options.splitlines(),
         ]
-        instance = Instance(self._kind, self._folder, options)
+        instance = Instance(self._kind, self._folder, options, certificate=self._certificate)
         self.instances.append(instance)
         return instance
 
     @property
     def url(self) -> str:
         places = ",".join(f"127.0.0.1:{primary.port}" for primary in self.primaries)
-        return f"redis+cluster://{places}"
+        return f"redis{'s' if self._certificate else ''}+cluster://{places}"
 
     def owner(self, slot: int) -> Instance:
         """Who has a slot, as the first node that lives says."""
@@ -217,14 +247,14 @@ def a_cluster(folder: Path, kind: str, **wishes: Any) -> Iterator[ClusterFleet]:
 class SentinelFleet:
     """A primary, its replica, and three Sentinels that know it as ``mymaster``."""
 
-    def __init__(self, folder: Path, kind: str, options: str = "") -> None:
+    def __init__(self, folder: Path, kind: str, *, certificate: Path | None = None) -> None:
         binary = binary_of(kind)
+        self._certificate = certificate
         self.instances: list[Instance] = []
         try:
-            own = [*_REPLICATED, *options.splitlines()]
-            self.primary = self._start(binary, folder, own)
+            self.primary = self._start(binary, folder, _REPLICATED)
             follow = f"replicaof 127.0.0.1 {self.primary.port}"
-            self.replica = self._start(binary, folder, [*own, follow])
+            self.replica = self._start(binary, folder, [*_REPLICATED, follow])
             until(lambda: b"master_link_status:up" in self.replica.say("INFO", "replication"))
             self.sentinels = self._watch(binary, folder)
             for sentinel in self.sentinels:
@@ -263,7 +293,9 @@ class SentinelFleet:
     def _start(
         self, binary: str, folder: Path, options: Sequence[str], *, sentinel_port: int | None = None
     ) -> Instance:
-        instance = Instance(binary, folder, options, sentinel_port=sentinel_port)
+        instance = Instance(
+            binary, folder, options, sentinel_port=sentinel_port, certificate=self._certificate
+        )
         self.instances.append(instance)
         until(lambda: instance.say("PING"))
         return instance
@@ -271,7 +303,7 @@ class SentinelFleet:
     @property
     def url(self) -> str:
         places = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://{places}/mymaster"
+        return f"redis{'s' if self._certificate else ''}+sentinel://{places}/mymaster"
 
     def master_port(self) -> int:
         """Where the master is, as the first Sentinel that answers says."""
@@ -291,9 +323,9 @@ class SentinelFleet:
 
 
 @contextmanager
-def behind_sentinel(folder: Path, kind: str, options: str = "") -> Iterator[SentinelFleet]:
+def behind_sentinel(folder: Path, kind: str, **wishes: Any) -> Iterator[SentinelFleet]:
     """While inside; see `SentinelFleet`."""
-    fleet = SentinelFleet(folder, kind, options)
+    fleet = SentinelFleet(folder, kind, **wishes)
     try:
         yield fleet
     finally:
