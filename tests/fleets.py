@@ -201,7 +201,12 @@ class ClusterFleet:
             replica.say("CLUSTER", "REPLICATE", first.say("CLUSTER", "MYID"))
             until(lambda r=replica: b"master_link_status:up" in r.say("INFO", "replication"))  # type: ignore[misc]
         for instance in self.instances:
-            until(lambda i=instance: b"cluster_state:ok" in i.say("CLUSTER", "INFO"))  # type: ignore[misc]
+            until(lambda i=instance: self.is_well(i))  # type: ignore[misc]
+
+    def is_well(self, instance: Instance) -> bool:
+        """Whether a node takes all slots for served, by nodes that answer."""
+        told = instance.say("CLUSTER", "INFO")
+        return b"cluster_state:ok" in told and b"cluster_slots_ok:16384" in told
 
     def _knows_all(self, instance: Instance) -> bool:
         lines = instance.say("CLUSTER", "NODES").splitlines()

@@ -1,12 +1,14 @@
-"""The master that Sentinels know: found anew for each connection.
+"""The master that Sentinels know: found anew for each connection, and looked for between them.
 
-It owns no connection and no task: it is a way to the master, for nodes and bells alike. What a
-Sentinel says is believed only if the server that it names says so too. What surprises: links to
-an earlier master are closed as soon as a later one is found, for a master that stood still, or was
-cut off, goes on as if nothing had happened until somebody tells it.
+It is a way to the master, for nodes and bells alike, and owns nothing but the memory of the links
+that it made. What a Sentinel says is believed only if the server that it names says so too. What
+surprises: links to an earlier master are closed as soon as a later one is found. A master that
+stood still, was cut off or was told to step down goes on as if nothing had happened, for up to
+8 s; what is written there is lost, and whoever is with the next one takes the writer for dead.
 """
 
 import asyncio
+import contextlib
 import weakref
 from collections.abc import Sequence
 from typing import Final, cast
@@ -18,6 +20,10 @@ from proxy.store.redis_link import Endpoint, Link, Reply, pack
 _ASK_S: Final = 0.5
 """For one Sentinel, with its connection. Chosen: they do nothing that takes time, and one that is
 gone must leave time for the others."""
+
+
+_LOOK_EVERY_S: Final = 1.0
+"""Chosen: a lease has more than twice as long left, even if it was just about to be renewed."""
 
 
 class Sentinels:
@@ -51,6 +57,23 @@ class Sentinels:
             except OSError as error:
                 troubles.append(f"{found[0]}:{found[1]}, which a Sentinel names: {error}")
         raise ConnectionRefusedError("; ".join(troubles))
+
+    async def keep_looking(self, timeout_s: float) -> None:
+        """Leave a master that is none any more, within a second or so, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if self._found is None:
+                continue
+            try:
+                async with asyncio.timeout(_ASK_S):
+                    found = await self._ask(self._sentinels[0])
+            except OSError:
+                self._sentinels.append(self._sentinels.pop(0))
+                continue
+            if found != self._found:
+                with contextlib.suppress(OSError):
+                    async with asyncio.timeout(timeout_s):
+                        (await self.connect()).abort("it was looked for")
 
     async def _ask(self, sentinel: Endpoint) -> tuple[str, int]:
         """Where the master is, as one Sentinel says. Raises OSError."""

@@ -4,6 +4,8 @@ It owns what it takes to reach them and nothing of what is said to them. What su
 Sentinel there is one server too, only that it is another one from time to time.
 """
 
+import asyncio
+import contextlib
 from binascii import crc_hqx
 from collections.abc import Mapping
 from typing import Final, Protocol
@@ -69,6 +71,27 @@ class OneServer:
         return Node(self._way, scripts, timeout_s=self._timeout_s, links_max=links_max)
 
 
+class BehindSentinel(OneServer):
+    """Whichever server Sentinels call the master."""
+
+    def __init__(self, address: SentinelAddress, *, timeout_s: float) -> None:
+        sentinels = [Endpoint(sentinel) for sentinel in address.sentinels]
+        self._sentinels = Sentinels(sentinels, Endpoint(address.server), name=address.name)
+        super().__init__(self._sentinels, timeout_s=timeout_s)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """See `Topology.start`."""
+        self._task = asyncio.create_task(self._sentinels.keep_looking(self._timeout_s))
+
+    async def close(self) -> None:
+        """See `Topology.close`."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+
 class ManyServers(Cluster):
     """A cluster."""
 
@@ -95,9 +118,7 @@ def find_topology(url: str, *, worker: str, timeout_s: float) -> Topology:
         case None:
             return OneServer(Endpoint(url), timeout_s=timeout_s)
         case SentinelAddress() as address:
-            sentinels = [Endpoint(sentinel) for sentinel in address.sentinels]
-            way = Sentinels(sentinels, Endpoint(address.server), name=address.name)
-            return OneServer(way, timeout_s=timeout_s)
+            return BehindSentinel(address, timeout_s=timeout_s)
         case ClusterAddress() as address:
             turn = crc_hqx(worker.encode(), 0)
             return ManyServers(address, turn=turn, timeout_s=timeout_s)
