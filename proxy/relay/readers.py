@@ -5,6 +5,7 @@ that is fed by bells is subscribed by the first cursor that needs it.
 """
 
 import asyncio
+from collections.abc import Hashable, Sequence
 
 from proxy.errors import StreamGone
 from proxy.relay.cursor import Cursor
@@ -166,11 +167,21 @@ class Readers:
             cursor.close()
 
     async def keep_presence(self) -> None:
-        """Renew the presence of readers that count, until cancelled."""
+        """Renew the presence of readers that count, until cancelled.
+
+        One after the other, but for each part of the store beside the others.
+        """
         while True:
             await asyncio.sleep(_PRESENCE_S / 3)
-            for cursor, reader in list(self._present.items()):
-                if cursor in self._present and not cursor.is_at_end:
-                    stream = cursor.tail.stream
-                    attending = self._journal.attend(stream, reader, _PRESENCE_S)
-                    await self._errands.quietly(attending)
+            lanes: dict[Hashable, list[Cursor]] = {}
+            for cursor in self._present:
+                lanes.setdefault(self._journal.lane(cursor.tail.stream), []).append(cursor)
+            for cursors in lanes.values():
+                self._errands.run(self._renew(cursors))
+
+    async def _renew(self, cursors: Sequence[Cursor]) -> None:
+        for cursor in cursors:
+            reader = self._present.get(cursor)
+            if reader is not None and not cursor.is_at_end:
+                attending = self._journal.attend(cursor.tail.stream, reader, _PRESENCE_S)
+                await self._errands.quietly(attending)
