@@ -22,7 +22,9 @@ Lease, Epoch
 Writer
     A producer's pen: numbers frames, keeps what the store has not accepted, fills gaps.
 Committer
-    The one task of a worker that carries what all its writers have ready to the store.
+    What carries all that a worker's writers have ready to the store, a batch at a time.
+Lane
+    The way to one part of the store that may be away by itself. The committer has one for each.
 Cursor
     A reader's place in a journal. A reader pulls; nobody pushes to it.
 Tail

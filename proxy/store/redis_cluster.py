@@ -85,13 +85,15 @@ class Cluster:
         self._map.owners[slot] = address
         self._is_doubted.set()
 
-    def doubt(self, address: Address | None) -> None:
-        """A call to a node failed, or there was nobody to call."""
+    def doubt(self) -> None:
+        """A call failed, or there was nobody to call."""
         self._is_doubted.set()
-        if address is not None:
-            self._troubled_at[address] = asyncio.get_running_loop().time()
-            if address == self._ear_at and self._ear is not None:
-                self._ear.abort("its node is in trouble")
+
+    def avoid(self, address: Address) -> None:
+        """A node cannot be reached, or does not answer."""
+        self._troubled_at[address] = asyncio.get_running_loop().time()
+        if address == self._ear_at and self._ear is not None:
+            self._ear.abort("its node is in trouble")
 
     # --- looking ------------------------------------------------------------------------------
 

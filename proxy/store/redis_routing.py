@@ -109,7 +109,7 @@ class ClusterCarrier:
         slot = slot_of_call(call)
         address = self._cluster.by_trust()[0] if slot is None else self._cluster.owner(slot)
         if address is None:
-            self._cluster.doubt(None)
+            self._cluster.doubt()
             raise StoreUnavailable(f"no node has slot {slot}")
         return Route(address)
 
@@ -149,7 +149,9 @@ class ClusterCarrier:
             both = [part for call in calls for part in (_ASKING, call)]
             return (await node.run(both, until))[1::2]
         except StoreUnavailable as error:
-            self._cluster.doubt(address)
+            self._cluster.doubt()
+            if isinstance(error.__cause__, OSError):  # otherwise it has answered
+                self._cluster.avoid(address)
             raise StoreUnavailable(f"{address}: {error.reason}") from error
 
     def _open(self, address: Address) -> Node:

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.errors import ConfigInvalid, StoreUnavailable
 from proxy.relay.ports import Outcome
+from proxy.store.redis_ledger import RedisLedger
 from proxy.store.redis_slots import slot_of_call, slot_of_tag
 from proxy.store.redis_store import open_redis
 from proxy.stream import Birth, StreamId
@@ -164,6 +165,39 @@ def test_a_policy_that_may_throw_live_streams_away_is_warned_of_with_its_node(
                 assert f"on 127.0.0.1:{culprit.port} is allkeys-lru" in warning
         finally:
             culprit.say("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+    run(test)
+
+
+def test_keys_that_do_not_share_a_slot_are_found_at_the_start(
+    fleet: ClusterFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        monkeypatch.setattr(RedisLedger, "_claim", lambda *_: "n:{other}:claim")
+        with pytest.raises(ConfigInvalid) as caught:
+            async with opened(fleet.url):
+                pass
+        assert "servers that cannot serve: " in str(caught.value)
+        assert "CROSSSLOT" in str(caught.value)
+
+    run(test)
+
+
+def test_a_right_that_is_missing_on_one_node_alone_is_found_at_the_start(
+    fleet: ClusterFleet,
+) -> None:
+    async def test() -> None:
+        every = ["on", ">pw", "~n:*", "&n:*", "+@all"]
+        for primary in fleet.primaries:
+            primary.say("ACL", "SETUSER", "mid", "reset", *every)
+        known = fleet.url.replace("://", "://mid:pw@")
+        async with opened(known) as store:
+            assert store.warnings == ()
+        fleet.primaries[2].say("ACL", "SETUSER", "mid", "-xadd")
+        with pytest.raises(ConfigInvalid) as caught:
+            async with opened(known):
+                pass
+        assert "its user may not run XADD" in str(caught.value)
 
     run(test)
 
