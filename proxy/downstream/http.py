@@ -6,7 +6,7 @@ are mended here, and nothing else is changed.
 """
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -52,6 +52,8 @@ class LimitedProtocol(HttpToolsProtocol):
     """See the module. `limits` is set by `limited_protocol`."""
 
     limits: HttpLimits
+    keeps_alive: ClassVar[bool] = True
+    """Whether a connection may be used again; not when the process is about to stop."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's signature
         super().__init__(*args, **kwargs)
@@ -102,6 +104,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """From here on the body's deadline runs."""
         self._arm(self.limits.body_s)
         super().on_headers_complete()
+        if not self.keeps_alive and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """The request is here."""
