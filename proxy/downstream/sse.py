@@ -146,15 +146,14 @@ async def break_off(scope: Scope, leaving: "asyncio.Task[None]") -> None:
     To an SDK that cannot resume, an orderly end would be the end of the answer.
     """
     wire = _wire(scope)
+    assert wire is not None, "served by our own protocol"
     wire.close()
     await asyncio.wait({leaving}, timeout=_FLUSH_S)
     wire.abort()
 
 
-def _wire(scope: Scope) -> Wire:
-    wire: Wire | None = (scope.get("extensions") or {}).get(EXTENSION)  # type: ignore[assignment]
-    assert wire is not None, "served by our own protocol"
-    return wire
+def _wire(scope: Scope) -> Wire | None:
+    return (scope.get("extensions") or {}).get(EXTENSION)  # type: ignore[return-value]
 
 
 class Watchdog:
@@ -176,6 +175,7 @@ class Watchdog:
         self._timer.cancel()
 
     def _check(self) -> None:
+        assert self._wire is not None, "served by our own protocol"
         now = self._loop.time()
         unsent = self._wire.unsent_bytes()
         taken = self.sent_bytes - unsent
