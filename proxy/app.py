@@ -20,6 +20,7 @@ from proxy.downstream.operator import operator_routes
 from proxy.downstream.problems import handle_error
 from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
+from proxy.downstream.websocket.handshake import websocket_routes
 from proxy.observe import Observer
 from proxy.policy.keys import Keyring
 from proxy.policy.routes import Routes
@@ -131,6 +132,7 @@ def _settings(config: Config) -> Settings:
 def _http_settings(config: Config) -> HttpSettings:
     return HttpSettings(
         body_bytes_max=config.server.body_bytes_max,
+        message_bytes_max=config.server.message_bytes_max,
         heartbeat_s=config.streams.heartbeat_s,
         reader_stall_s=config.streams.reader_stall_s,
         first_content_s=config.streams.first_content_s,
@@ -151,6 +153,7 @@ def _litestar(desk: Desk) -> Litestar:
             *generate_routes(desk),
             *streams_routes(desk),
             *models_routes(desk),
+            *websocket_routes(desk),
             *operator_routes(desk, openapi_json()),
         ],
         exception_handlers={Exception: handle_error, HTTPException: handle_error},

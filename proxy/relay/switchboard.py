@@ -123,6 +123,14 @@ class Switchboard:
         """Let every reader look up and see that it is sent away. It resumes elsewhere, or later."""
         self._readers.send_away(bound_too=True)
 
+    def on_send_away(self, tell: Callable[[], None]) -> None:
+        """See `Readers.on_send_away`: for a connection that may have no cursor."""
+        self._readers.on_send_away(tell)
+
+    def off_send_away(self, tell: Callable[[], None]) -> None:
+        """See `Readers.off_send_away`."""
+        self._readers.off_send_away(tell)
+
     @property
     def is_draining(self) -> bool:
         """Whether new streams are refused."""

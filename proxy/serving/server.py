@@ -16,6 +16,7 @@ from litestar.types import ASGIApp
 
 from proxy.config import Config
 from proxy.downstream.http import HttpLimits, limited_protocol
+from proxy.downstream.websocket.protocol import WebSocketProtocol
 from proxy.relay.switchboard import Switchboard
 
 _KEEP_ALIVE_S = 75
@@ -58,7 +59,11 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=self._protocol,
-                ws="none",
+                ws=WebSocketProtocol,
+                ws_max_size=limits.message_bytes_max,
+                ws_ping_interval=config.streams.heartbeat_s,
+                ws_ping_timeout=config.streams.heartbeat_s,
+                ws_per_message_deflate=False,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
