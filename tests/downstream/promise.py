@@ -14,8 +14,20 @@ from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
 from proxy.app import running_app
 from proxy.config import parse
+from proxy.downstream.http import EXTENSION, Wire
 from proxy.downstream.schema import openapi_json
 from proxy.observe import Observer
+
+
+class TakesAll(asyncio.Transport):
+    """A connection whose client has taken everything."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
 
 DOCUMENT: dict[str, Any] = json.loads(openapi_json())
 
@@ -69,7 +81,7 @@ class Client:
             "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 2),
-            "extensions": {},
+            "extensions": {EXTENSION: Wire(TakesAll())},
         }
         messages: list[Any] = [{"type": "http.request", "body": raw, "more_body": False}]
         gone = asyncio.Event()

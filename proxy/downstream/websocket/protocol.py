@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode, Frame
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 
 SOCKET = "midstream.socket"
@@ -182,6 +182,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.close_sent:
             return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006, "reason": ""})
+        left = self.conn.close_rcvd
+        if left is not None:
+            # It left in the middle of a message, which websockets minds, but RFC 6455 5.4 allows.
+            reason = b"" if left.code == CloseCode.NO_STATUS_RCVD else left.serialize()
+            self.conn.writes = [Frame(Opcode.CLOSE, reason).serialize(mask=False)]
         self._say_goodbye()
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
@@ -230,6 +235,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.schedule_ping()
         else:
             self.close(CloseCode.INTERNAL_ERROR, "no pong came in time")
+            self.transport.close()  # nobody is there to answer
 
     def shutdown(self) -> None:
         """The server stops: sessions have been told, and said goodbye themselves."""
