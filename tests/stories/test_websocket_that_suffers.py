@@ -292,6 +292,28 @@ def test_a_handshake_has_the_limits_of_any_request(server: Served) -> None:
     raw(server, more_headers="cookie: " + "z" * 20_000 + "\r\n").close()  # within them
 
 
+def test_a_handshake_with_a_bad_key_is_400_and_one_of_another_version_426(server: Served) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    for old, new, status in (
+        ("AAAAAAAAAAAAAAAAAAAAAA==", "AAAA", 400),
+        ("Version: 13", "Version: 8", 426),
+        ("Connection: Upgrade", "Connection: keep-alive", 426),
+        ("GET ", "POST ", 405),
+    ):
+        with socket.create_connection((host, int(port))) as client:
+            client.settimeout(5)
+            client.sendall((HANDSHAKE.replace(old, new) + "\r\n").encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 %d" % status), new
+
+
+def test_who_speaks_before_the_handshake_is_answered_is_not_heard(server: Served) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.settimeout(5)
+        client.sendall((HANDSHAKE + "\r\n").encode() + masked(b'{"type":"ping"}'))
+        assert b'"pong"' not in to_the_end(client)
+
+
 def test_more_connections_than_configured_are_503(server: Served) -> None:
     async def scenario() -> None:
         async with session() as http, contextlib.AsyncExitStack() as stack:
