@@ -333,29 +333,29 @@ def test_more_connections_than_configured_are_503(server: Served) -> None:
 
 
 def test_when_a_worker_stops_its_clients_are_sent_elsewhere_with_1001(tmp_path: Path) -> None:
-    config = '[store]\nurl = "memory://"\n[server]\ndrain_s = 1\n'
+    config = '[store]\nurl = "memory://"\n[server]\ndrain_s = 2\n'
     config += scripted("held", model="held", fault="stall", fault_after=3)
 
     async def scenario(served: Served) -> None:
-        async with (
-            session() as http,
-            talking_openly(http, served.url) as idle,
-            talking_openly(http, served.url) as reading,
-        ):
-            stream = await ask(http, served.url, "held/long")
-            await reading.say("subscribe", stream=stream)
-            assert [(await reading.hear())["id"] for _ in range(3)] == [1, 2, 3]
-            served.process.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.5)
-            create = {
-                "path": "/v1/chat/completions",
-                "body": {"model": "held/long", "messages": []},
-            }
-            assert (await idle.ask("create", **create))["code"] == "draining"
-            assert (await reading.hear())["id"] == 4  # how it was interrupted
-            assert (await reading.hear())["ending"] == "interrupted"
-            assert await idle.closed() == 1001
-            assert await reading.closed() == 1001
+        async with session() as http:
+            async with (
+                talking_openly(http, served.url) as idle,
+                talking_openly(http, served.url) as reading,
+            ):
+                stream = await ask(http, served.url, "held/long")
+                await reading.say("subscribe", stream=stream)
+                assert [(await reading.hear())["id"] for _ in range(3)] == [1, 2, 3]
+                served.process.send_signal(signal.SIGTERM)
+                assert await idle.closed() == 1001
+                assert await reading.closed() == 1001
+            async with talking_openly(http, served.url) as back:  # there is nowhere else
+                body = {"model": "held/long", "messages": []}
+                refusal = await back.ask("create", path="/v1/chat/completions", body=body)
+                assert refusal["code"] == "draining"
+                await back.say("subscribe", stream=stream, after=3)
+                assert (await back.hear())["id"] == 4  # how it was interrupted
+                assert (await back.hear())["ending"] == "interrupted"
+                assert await back.closed() == 1001
 
     with serving(tmp_path, config) as served:
         asyncio.run(scenario(served))

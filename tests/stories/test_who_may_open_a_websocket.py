@@ -1,6 +1,7 @@
 """Every way to say who one is on a WebSocket, and what becomes of it while the line is open."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -257,3 +258,24 @@ def test_a_key_that_runs_out_is_announced_and_then_closes_unless_it_is_renewed(
 
     with serving(tmp_path, config) as served:
         asyncio.run(scenario(served.url))
+
+
+def test_a_key_that_a_reload_takes_away_falls_silent_within_five_seconds(tmp_path: Path) -> None:
+    config = '[store]\nurl = "memory://"\n' + scripted()
+
+    async def scenario(served: Served) -> None:
+        async with (
+            session() as http,
+            talking(http, served.url, headers={"x-api-key": ANN}) as ann,
+            talking(http, served.url, headers={"x-api-key": BOB}) as bob,
+        ):
+            assert (await ann.hear())["type"] == (await bob.hear())["type"] == "ready"
+            (tmp_path / "server.toml").write_text(config + key("bob", BOB))
+            served.process.send_signal(signal.SIGHUP)
+            begun = time.monotonic()
+            assert await ann.closed() == 4401
+            assert time.monotonic() - begun < 6
+            assert (await bob.ask("ping"))["type"] == "pong"
+
+    with serving(tmp_path, config + KEYS) as served:
+        asyncio.run(scenario(served))

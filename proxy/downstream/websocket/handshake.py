@@ -60,6 +60,7 @@ async def _talk(desk: Desk, scope: Scope) -> None:
     except Exception as error:  # noqa: BLE001 - the connection's root: a bug, told in the log
         desk.observer.internal_error(error, request=request_id(scope))
         socket.close(BUG, "something went wrong inside the proxy; its log knows more")
+    await socket.wait_closed()  # a server that stops cuts connections that nobody serves
 
 
 async def _open(desk: Desk, scope: Scope, socket: WebSocketProtocol) -> Guest | None:

@@ -7,6 +7,7 @@ one. What surprises: the handshake was read by the HTTP protocol, under its limi
 read again here; and a peer that takes bytes is alive, though its pong is stuck behind them (D14).
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._heard_at = 0.0
         self._late_pong: bytes | None = None
         self._unsent = 0
+        self._lost: asyncio.Future[None] | None = None
         self._has_failed = False
         self._unanswered = 0
         """Pings in a row."""
@@ -177,9 +179,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
 
-    def abort(self) -> None:
-        """Drop the connection now, with what is unsent."""
-        self.transport.abort()
+    async def wait_closed(self) -> None:
+        """Until the connection is no more, which is soon after either side has said goodbye."""
+        if not self.disconnected:
+            self._lost = self.loop.create_future()
+            await self._lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is no more."""
+        super().connection_lost(exc)
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
 
     def handle_parser_exception(self) -> None:
         """What the peer sent is not WebSocket. Tell it, and let it be the one to close.
