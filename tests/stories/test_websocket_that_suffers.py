@@ -279,6 +279,21 @@ def test_a_flood_of_pings_and_of_empty_parts_costs_no_memory(server: Served) -> 
     assert rss_bytes(server) - before < 24 * 1024 * 1024
 
 
+def test_a_subscription_that_is_taken_back_in_the_same_breath_leaves_no_trace(
+    server: Served,
+) -> None:
+    stream = json.dumps("st_" + "0" * 26).encode()
+    both = [masked(b'{"type":"%bsubscribe","stream":%b}' % (un, stream)) for un in (b"", b"un")]
+    client = raw(server)
+    client.sendall(b"".join(both))
+    got = b""
+    while b'"unsubscribed"' not in got:
+        got += client.recv(1000)
+    client.close()
+    assert b'"error"' not in got
+    assert "never awaited" not in server.log.read_text()
+
+
 # --- greedy ---------------------------------------------------------------------------------------
 
 
