@@ -150,7 +150,7 @@ async def _serve(config: Config, observer: Observer, listening: socket.socket) -
                     header_count_max=limits.header_count_max,
                     headers_s=limits.headers_s,
                     body_s=limits.body_s,
-                    linger_s=config.streams.reader_stall_s,
+                    stall_s=config.streams.reader_stall_s,
                 )
             ),
             ws="none",
@@ -217,7 +217,6 @@ async def running_app(
             settings=HttpSettings(
                 body_bytes_max=config.server.body_bytes_max,
                 heartbeat_s=config.streams.heartbeat_s,
-                reader_stall_s=config.streams.reader_stall_s,
                 first_content_s=config.streams.first_content_s,
                 retention_s=config.store.retention_s,
                 retention_max_s=config.store.retention_max_s,

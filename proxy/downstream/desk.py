@@ -18,7 +18,6 @@ class HttpSettings(msgspec.Struct, frozen=True):
 
     body_bytes_max: int
     heartbeat_s: float
-    reader_stall_s: float
     first_content_s: float
     """How long a streamed POST holds its status back, so that an early failure can be one."""
     retention_s: float

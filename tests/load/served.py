@@ -38,6 +38,8 @@ class Holds(msgspec.Struct, frozen=True):
     """Objects of the product and of its HTTP server, by class."""
     allocated: list[tuple[str, int, int]]
     """Where, bytes, blocks; the most first. Empty without tracemalloc."""
+    garbage: int
+    """Objects that nothing referred to, but each other, and that no collection had found yet."""
 
 
 def look(served: Served) -> Holds:
@@ -54,7 +56,7 @@ def look(served: Served) -> Holds:
 
 
 def _holds() -> Holds:
-    gc.collect()
+    garbage = gc.collect()
     objects = gc.get_objects()
     kinds = Counter(_name(type(each)) for each in objects)
     tasks = Counter(
@@ -63,7 +65,13 @@ def _holds() -> Holds:
         if isinstance(each, asyncio.Task) and not each.done()
     )
     ours = {name: count for name, count in kinds.items() if name.startswith(("proxy.", "uvicorn."))}
-    return Holds(tasks=dict(tasks), timers=kinds[_TIMER], objects=ours, allocated=_allocated())
+    return Holds(
+        tasks=dict(tasks),
+        timers=kinds[_TIMER],
+        objects=ours,
+        allocated=_allocated(),
+        garbage=garbage,
+    )
 
 
 def _name(kind: type) -> str:
