@@ -42,6 +42,8 @@ _EXIT_FAILED = 1
 _KEEP_ALIVE_S = 75
 """Of an idle connection. Chosen: longer than the 60 s after which load balancers drop theirs, so
 that none sends a request into a connection that is just being closed."""
+_KERNEL_BYTES = 64 * 1024
+"""Of one connection, not sent yet. Chosen: one batch, so that the next one is at hand in time."""
 _CLOSE_S = 5
 """For answers that are under way when everything else has ended."""
 
@@ -126,6 +128,9 @@ def _listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=2048)
+    # What a client has not taken waits here, where it is counted, not in the kernel, which would
+    # keep 4 MB for each that takes nothing. Connections have it from the socket they come to.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_BYTES)
     listening.setblocking(False)
     return listening
 
