@@ -41,6 +41,14 @@ def allow_readers(readers: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
+def address_of(url: str) -> tuple[str, int]:
+    """Host and port."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port
+
+
 class SseReader(asyncio.Protocol):
     """Follows one stream, and counts its heartbeats."""
 
@@ -79,18 +87,15 @@ class Crowd:
     """Readers of the `streams` of a server, in turn."""
 
     def __init__(self, url: str, streams: Sequence[str], beat: bytes) -> None:
-        parts = urlsplit(url)
-        assert parts.hostname is not None
-        assert parts.port is not None
         self.beat = beat
         """What a heartbeat has in it, and nothing else."""
         self.readers: list[SseReader] = []
         self.answered = 0
         self.refused: list[bytes] = []
         """The beginnings of answers that are no success."""
-        self._address = (parts.hostname, parts.port)
+        self._address = address_of(url)
         self._requests = [
-            f"GET /v1/streams/{stream}/events HTTP/1.1\r\nhost: {parts.netloc}\r\n"
+            f"GET /v1/streams/{stream}/events HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\n"
             "accept: text/event-stream\r\n\r\n".encode()
             for stream in streams
         ]
