@@ -57,6 +57,15 @@ class Wire:
             left.set_result(None)
             on_left()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the kernel has not taken everything that was sent."""
+        return self._flow.write_paused
+
+    async def taken(self) -> None:
+        """Wait until it has, or the connection is lost."""
+        await self._flow.drain()
+
     def close(self) -> None:
         """Close the connection once it has sent what it has; of an answer there is no more."""
         self._transport.close()

@@ -1,6 +1,6 @@
 """A cursor's events as server-sent events, on one HTTP response.
 
-Pulls from the cursor and sends; holds at most one batch and what the connection has not taken.
+Pulls from the cursor and sends; holds at most one batch, until the connection has taken it.
 A reader that takes nothing is dropped by the protocol (see `http`), and may resume. Two things
 surprise: a send to a client that has left succeeds silently, so leaving is watched for beside;
 and nothing is sent before the first event or the first heartbeat, so that an early failure can
@@ -71,7 +71,7 @@ class EventStream:
             await self._begin(scope, send)
             # Litestar looks into each message for the start, which it has seen now.
             send = scope["state"].get("send", send)
-            await self._send_events(send)
+            await self._send_events(wire, send)
             if cursor.is_sent_away and not (cursor.is_at_end or cursor.is_closed):
                 if cursor.is_bound:
                     await break_off(wire, left)
@@ -100,7 +100,7 @@ class EventStream:
         headers.extend((name.encode(), value.encode()) for name, value in self._headers)
         return headers
 
-    async def _send_events(self, send: Send) -> None:
+    async def _send_events(self, wire: Wire, send: Send) -> None:
         cursor, settings = self._cursor, self._settings
         is_first = True
         while True:
@@ -118,6 +118,9 @@ class EventStream:
             await send({"type": "http.response.body", "body": frames, "more_body": True})
             if cursor.is_sent_away or (batch is not None and batch.ending is not None):
                 return
+            if wire.is_behind:
+                del frames, batch  # a client that takes nothing holds them once, in its connection
+                await wire.taken()
 
 
 def batch_frames(batch: Batch) -> bytes:
