@@ -40,14 +40,14 @@ targets = ["said/*"]
         yield served
 
 
-def write_big_recording(file: Path) -> None:
-    """Some 20 MB: more than kernel and connection hold."""
+def write_big_recording(file: Path, events: int = EVENTS) -> None:
+    """Some 20 MB unless told: more than kernel and connection hold."""
     chunk = (
         'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
         '[{"index":0,"delta":{"content":"%s"},"finish_reason":null}]}\n\n'
     )
     with file.open("w") as out:
-        out.writelines(chunk % ("x" * 900) for _ in range(EVENTS))
+        out.writelines(chunk % ("x" * 900) for _ in range(events))
         out.write(
             'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
             '[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
