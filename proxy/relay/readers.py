@@ -169,8 +169,12 @@ class Readers:
         """Renew the presence of readers that count, until cancelled."""
         while True:
             await asyncio.sleep(_PRESENCE_S / 3)
-            for cursor, reader in list(self._present.items()):
-                if cursor in self._present and not cursor.is_at_end:
-                    stream = cursor.tail.stream
-                    attending = self._journal.attend(stream, reader, _PRESENCE_S)
-                    await self._errands.quietly(attending)
+            await self._renew_presence()
+
+    async def _renew_presence(self) -> None:
+        """In a frame of its own, which keeps no cursor, nor its tail, until the next time."""
+        for cursor, reader in list(self._present.items()):
+            if cursor in self._present and not cursor.is_at_end:
+                stream = cursor.tail.stream
+                attending = self._journal.attend(stream, reader, _PRESENCE_S)
+                await self._errands.quietly(attending)
