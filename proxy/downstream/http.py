@@ -175,6 +175,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Take the deadlines back, and tell who watches."""
         self._disarm()
         self._stall.end()
+        self._unset_keepalive_if_required()  # uvicorn forgets it of a connection that was reset
         super().connection_lost(exc)
         self._wire.lost()
 
