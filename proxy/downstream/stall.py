@@ -10,7 +10,8 @@ import fcntl
 import struct
 import termios
 
-_CHECKS_PER_STALL = 6
+_CHECKS_PER_STALL = 30
+"""So much later than it should be, at most, a client is dropped. Only stalled ones are looked at."""
 _INT = struct.Struct("i")
 
 
