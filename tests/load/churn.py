@@ -36,6 +36,7 @@ class ChurnSettings(msgspec.Struct, frozen=True):
     minutes: float = 10
     lives: int = 300
     """At once, in each round. A life has one to four connections."""
+    rounds_min: int = 3
     warm_rounds: int = 3
     """Before the first look: what is loaded once is loaded in these."""
     seed: int = 1
@@ -89,7 +90,7 @@ class Churn:
             descriptors = await self._settle(served)
             before = look(served)
             begun, rounds = time.monotonic(), 0
-            while rounds < 3 or time.monotonic() - begun < self._settings.minutes * 60:
+            while rounds < self._settings.rounds_min or time.monotonic() - begun < self._settings.minutes * 60:
                 await self._round(served, rounds)
                 rounds += 1
                 self._rss.append(machine.rss_bytes(served.process.pid) / _KIB**2)
@@ -118,7 +119,7 @@ class Churn:
         """Wait until nothing runs and nobody is connected; how many descriptors are open then."""
         loop = asyncio.get_running_loop()
         until, least, since = loop.time() + _SETTLE_S, 1_000_000, loop.time()
-        while loop.time() < until and loop.time() - since < 4:
+        while loop.time() < until and loop.time() - since < 2:
             now = open_descriptors(served.process.pid)
             if now < least:
                 least, since = now, loop.time()
@@ -196,10 +197,10 @@ body_s = 2
 [store]
 url = "embedded"
 path = "data"
-retention_s = 2
+retention_s = 60
 [streams]
 heartbeat_s = 0.5
-lease_s = 2
+lease_s = 5
 reader_stall_s = 1
 first_content_s = 2
 [providers.churn]
