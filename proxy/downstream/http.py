@@ -3,23 +3,29 @@
 uvicorn with httptools takes headers without end, and waits for them for ever; it keeps what a
 client does not take for as long as the client likes; and an ASGI application can neither drop a
 connection nor, without a task of its own, hear that the client has left. All five are mended
-here. What surprises: whatever the kernel does not take pauses the answer at once, so a client
-that takes nothing holds one batch here, and a client that takes all costs no timer.
+here. A connection becomes a WebSocket only where one is served and there is room for it: any
+other wish to upgrade is passed over, and answered as the plain request that it also is. What
+surprises: whatever the kernel does not take pauses the answer at once, so a client that takes
+nothing holds one batch here, and a client that takes all costs no timer.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 from litestar.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from proxy.downstream.lean import Flag, Flow, Pipeline
 from proxy.downstream.stall import Stall
+from proxy.downstream.websocket.protocol import WebSocketProtocol
 
 EXTENSION = "midstream.wire"
 """The key of a `Wire` in ``scope["extensions"]``."""
+WS_PATH = "/v1/ws"
+"""Where a connection may become a WebSocket."""
 
 
 class Wire:
@@ -96,49 +102,6 @@ class HttpLimits(NamedTuple):
     """A client that takes nothing of what is unsent for so long is dropped. It may resume."""
 
 
-class _Flag:
-    """An `asyncio.Event` for one waiter, in a tenth of the memory: most are never waited for."""
-
-    __slots__ = ("_future", "_is_set")
-
-    def __init__(self) -> None:
-        self._is_set = False
-        self._future: asyncio.Future[None] | None = None
-
-    def set(self) -> None:
-        self._is_set = True
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
-
-    def clear(self) -> None:
-        self._is_set = False
-
-    async def wait(self) -> None:
-        if not self._is_set:
-            assert self._future is None or self._future.done(), "one waiter"
-            self._future = asyncio.get_running_loop().create_future()
-            await self._future
-
-
-class _Flow(FlowControl):
-    """uvicorn's, with a smaller event."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__(transport)
-        flag: Any = _Flag()
-        flag.set()
-        self._is_writable_event = flag
-
-
-class _Pipeline(list[Any]):
-    """uvicorn's deque of requests that wait for the one before: an empty deque takes 760 bytes."""
-
-    __slots__ = ()
-
-    def appendleft(self, waiting: object) -> None:
-        self.insert(0, waiting)
-
-
 class LimitedProtocol(HttpToolsProtocol):
     """See the module. `limits` is set by `limited_protocol`."""
 
@@ -148,25 +111,29 @@ class LimitedProtocol(HttpToolsProtocol):
         "_header_bytes",
         "_is_receiving",
         "_is_refused",
+        "_is_upgrading",
         "_stall",
         "_wire",
     )
     limits: HttpLimits
+    keeps_alive: ClassVar[bool] = True
+    """Whether a connection may be used again; not when the process is about to stop."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's signature
         super().__init__(*args, **kwargs)
-        self.pipeline = cast("deque[Any]", _Pipeline())
+        self.pipeline = cast("deque[Any]", Pipeline())
         self._header_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._is_receiving = False
         self._is_refused = False
+        self._is_upgrading = False
         self._wire: Any = None
         self._stall: Stall = None  # type: ignore[assignment]  # with the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first request its deadline."""
         super().connection_made(transport)
-        self.flow = _Flow(transport)
+        self.flow = Flow(transport)
         self._wire = Wire(transport, self.flow)
         self._stall = Stall(transport, self.limits.stall_s)
         self._arm(self.limits.headers_s)
@@ -208,10 +175,13 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """From here on the body's deadline runs."""
         self._arm(self.limits.body_s)
+        self._is_upgrading = self.parser.should_upgrade() and self._may_be_websocket()
         super().on_headers_complete()
-        if self.cycle is not None:  # of a request that is upgraded there is none
-            flag: Any = _Flag()
-            self.cycle.message_event = flag
+        if self._is_upgrading:
+            return
+        self.cycle.message_event = cast("asyncio.Event", Flag())
+        if not self.keeps_alive or self.parser.should_upgrade():
+            self.cycle.keep_alive = False  # the parser takes nothing after a wish to upgrade
 
     def on_message_complete(self) -> None:
         """The request is here."""
@@ -228,6 +198,45 @@ class LimitedProtocol(HttpToolsProtocol):
         """Everything is sent."""
         self._stall.end()
         super().resume_writing()
+
+    # --- WebSocket ----------------------------------------------------------------------------
+
+    def _may_be_websocket(self) -> bool:
+        """Whether this is a handshake of RFC 6455 4.1, for what is served, and there is room.
+
+        Not while an earlier answer is still under way on the connection.
+        """
+        headers = dict(self.headers)
+        is_idle = self.cycle is None or self.cycle.response_complete
+        is_full = self.limit_concurrency is not None and self.limit_concurrency <= max(
+            len(self.connections), len(self.tasks)
+        )
+        return (
+            self.url.partition(b"?")[0] == WS_PATH.encode()
+            and self.parser.get_method() == b"GET"
+            and self.parser.get_http_version() == "1.1"
+            and self._get_upgrade() == b"websocket"
+            and headers.get(b"sec-websocket-version") == b"13"
+            and b"sec-websocket-key" in headers
+            and is_idle
+            and not is_full
+        )
+
+    def _should_upgrade(self) -> bool:
+        return self._is_upgrading
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: the answer says it."""
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over, and what its request said; nothing here waits any more."""
+        self._disarm()
+        self.transport.set_write_buffer_limits()  # as they were: it looks after itself
+        self.connections.discard(self)
+        protocol = WebSocketProtocol(self.config, self.server_state, self.app_state)
+        protocol.connection_made(self.transport)
+        protocol.take_over(self.url, self.headers)
+        self.transport.set_protocol(protocol)
 
     # --- limits -------------------------------------------------------------------------------
 

@@ -35,8 +35,8 @@ class Answered(NamedTuple):
 async def running(config: str) -> AsyncIterator["Client"]:
     parsed = parse(config, {}, lambda path: path)
     observer = Observer(logging.getLogger("midstream.test"))
-    async with running_app(parsed, observer) as (app, _, _):
-        yield Client(app)
+    async with running_app(parsed, observer, on_trouble=print) as app:
+        yield Client(app.asgi)
 
 
 class _Staying(asyncio.Transport):

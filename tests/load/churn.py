@@ -90,7 +90,10 @@ class Churn:
             descriptors = await self._settle(served)
             before = look(served)
             begun, rounds = time.monotonic(), 0
-            while rounds < self._settings.rounds_min or time.monotonic() - begun < self._settings.minutes * 60:
+            while (
+                rounds < self._settings.rounds_min
+                or time.monotonic() - begun < self._settings.minutes * 60
+            ):
                 await self._round(served, rounds)
                 rounds += 1
                 self._rss.append(machine.rss_bytes(served.process.pid) / _KIB**2)

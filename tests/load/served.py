@@ -19,7 +19,7 @@ from types import FrameType
 import msgspec
 
 from proxy.__main__ import run
-from proxy.app import serve
+from proxy.serving import serve
 from tests.server import Served
 
 _MARK = "HOLDS "
