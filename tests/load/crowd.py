@@ -49,7 +49,7 @@ def address_of(url: str) -> tuple[str, int]:
     return parts.hostname, parts.port
 
 
-class SseReader(asyncio.Protocol):
+class Reader(asyncio.Protocol):
     """Follows one stream, and counts its heartbeats."""
 
     __slots__ = ("beats", "crowd", "is_answered", "is_open", "transport")
@@ -66,39 +66,116 @@ class SseReader(asyncio.Protocol):
         self.is_open = True
 
     def data_received(self, data: bytes) -> None:
-        if not self.is_answered:
-            self.is_answered = True
-            if not data.startswith(b"HTTP/1.1 200"):
-                self.crowd.refused.append(data[:200])
-            self.crowd.answered += 1
-        self.beats += data.count(self.crowd.beat)
+        self.hear(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self.is_open = False
 
-    def ask(self, request: bytes) -> None:
-        """Send the request."""
+    def answered(self, data: bytes, status: bytes) -> None:
+        """The first bytes of the answer."""
+        self.is_answered = True
+        if not data.startswith(b"HTTP/1.1 " + status):
+            self.crowd.refused.append(data[:200])
+        self.crowd.answered += 1
+
+    def send(self, data: bytes) -> None:
         assert self.transport is not None, "connected"
-        self.transport.write(request)
+        self.transport.write(data)
+
+    def ask(self, stream: str) -> None:
+        """Begin to follow."""
+        raise NotImplementedError
+
+    def hear(self, data: bytes) -> None:
+        """What the server says."""
+        raise NotImplementedError
+
+
+class SseReader(Reader):
+    """Over server-sent events."""
+
+    __slots__ = ()
+
+    def ask(self, stream: str) -> None:
+        self.send(
+            f"GET /v1/streams/{stream}/events HTTP/1.1\r\nhost: {self.crowd.host}\r\n"
+            "accept: text/event-stream\r\n\r\n".encode()
+        )
+
+    def hear(self, data: bytes) -> None:
+        if not self.is_answered:
+            self.answered(data, b"200")
+        self.beats += data.count(_BEAT)
+
+
+class WebSocketReader(Reader):
+    """Over a WebSocket, of which only pings are looked at, and answered."""
+
+    __slots__ = ("rest", "stream")
+
+    def ask(self, stream: str) -> None:
+        self.rest = b""
+        self.stream = stream
+        self.send(
+            f"GET /v1/ws HTTP/1.1\r\nhost: {self.crowd.host}\r\nupgrade: websocket\r\n"
+            "connection: upgrade\r\nsec-websocket-version: 13\r\n"
+            "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+            "sec-websocket-protocol: midstream.v1\r\n\r\n".encode()
+        )
+
+    def hear(self, data: bytes) -> None:
+        self.rest += data
+        if not self.is_answered and b"\r\n\r\n" in self.rest:
+            self.answered(data, b"101")
+            self.rest = self.rest.partition(b"\r\n\r\n")[2]
+            message = b'{"type":"subscribe","stream":"%b","after":0}' % self.stream.encode()
+            self.send(_masked(_TEXT, message))
+        while self.is_answered and (frame := _frame(self.rest)) is not None:
+            kind, content, self.rest = frame
+            if kind == _PING:
+                self.beats += 1
+                self.send(_masked(_PONG, content))
+
+
+_BEAT = b": ping\n"
+_TEXT, _PING, _PONG = 0x81, 0x89, 0x8A
+"""First bytes of frames, each whole in itself (RFC 6455 5.2)."""
+
+
+def _masked(kind: int, content: bytes) -> bytes:
+    """A client's frame of at most 125 bytes, with a mask that changes nothing."""
+    return bytes([kind, 0x80 | len(content), 0, 0, 0, 0]) + content
+
+
+def _frame(data: bytes) -> tuple[int, bytes, bytes] | None:
+    """The first frame of a server: its first byte, its content, what follows; None if not whole."""
+    if len(data) < 2:
+        return None
+    size, start = data[1], 2
+    if size >= 126:
+        start = 4 if size == 126 else 10
+        size = int.from_bytes(data[2:start], "big")
+    if len(data) < start + size:
+        return None
+    return data[0], data[start : start + size], data[start + size :]
+
+
+READERS: dict[str, type[Reader]] = {"sse": SseReader, "ws": WebSocketReader}
 
 
 class Crowd:
     """Readers of the `streams` of a server, in turn."""
 
-    def __init__(self, url: str, streams: Sequence[str], beat: bytes) -> None:
-        self.beat = beat
-        """What a heartbeat has in it, and nothing else."""
-        self.readers: list[SseReader] = []
+    def __init__(self, url: str, streams: Sequence[str], transport: str) -> None:
+        self.host = urlsplit(url).netloc
+        self.readers: list[Reader] = []
         self.answered = 0
         self.refused: list[bytes] = []
         """The beginnings of answers that are no success."""
         self._address = address_of(url)
-        self._requests = [
-            f"GET /v1/streams/{stream}/events HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\n"
-            "accept: text/event-stream\r\n\r\n".encode()
-            for stream in streams
-        ]
+        self._streams = streams
+        self._kind = READERS[transport]
 
     async def grow(self, count: int, per_s: float) -> None:
         """Open `count` more, so many a second at most, and wait until all are answered."""
@@ -115,9 +192,9 @@ class Crowd:
 
     async def _open(self, number: int) -> None:
         loop = asyncio.get_running_loop()
-        _, reader = await loop.create_connection(lambda: SseReader(self), *self._address)
+        _, reader = await loop.create_connection(lambda: self._kind(self), *self._address)
         self.readers.append(reader)
-        reader.ask(self._requests[number % len(self._requests)])
+        reader.ask(self._streams[number % len(self._streams)])
 
     @property
     def open(self) -> int:

@@ -16,7 +16,6 @@ from tests.server import RECORDINGS, Served, serving
 
 _WARM = 100
 """Readers before the first look, so that what is loaded once is there."""
-_BEAT = b": ping\n"
 _COME_BACK_S = 30.0
 _KIB = 1024
 
@@ -26,6 +25,7 @@ Say = Callable[[str], None]
 class IdleSettings(msgspec.Struct, frozen=True):
     """The load."""
 
+    transport: str = "sse"
     readers: int = 10_000
     streams: int = 100
     steps: int = 5
@@ -78,7 +78,7 @@ class Idle:
                 streams = [
                     await ask(http, served.url, "quiet/text") for _ in range(settings.streams)
                 ]
-            crowd = Crowd(served.url, streams, _BEAT)
+            crowd = Crowd(served.url, streams, settings.transport)
             await crowd.grow(_WARM, settings.opens_per_s)
             crowd.leave()
             return await self._waves(served, crowd)
