@@ -27,6 +27,8 @@ Cursor
     A reader's place in a journal. A reader pulls; nobody pushes to it.
 Tail
     The newest events of one journal, held by a worker for the cursors it serves.
+Session, Subscription
+    One client on one WebSocket, to its end; one stream that it reads there.
 Bell
     A hint that a journal has grown. The journal is the truth, a lost ring costs only time.
 Ending

@@ -237,6 +237,7 @@ class LimitedProtocol(HttpToolsProtocol):
         protocol.connection_made(self.transport)
         protocol.take_over(self.url, self.headers)
         self.transport.set_protocol(protocol)
+        self.parser = None  # type: ignore[assignment]  # it holds us: let go at once, not in time
 
     # --- limits -------------------------------------------------------------------------------
 

@@ -245,18 +245,15 @@ class Session:
 
     async def _read(self, stream: StreamId, after: int) -> None:
         """The rest of the task that `_reading` holds for the stream."""
+        cursor = None
         try:
-            await self._follow(await self._find(stream), after)
-        finally:
-            if self._reading.get(stream) is asyncio.current_task():
-                del self._reading[stream]
-
-    async def _follow(self, state: State, after: int) -> None:
-        cursor = await self._desk.switchboard.follow(state, after)
-        try:
+            cursor = await self._desk.switchboard.follow(await self._find(stream), after)
             await send_events(cursor, self._channel)
         finally:
-            cursor.close()
+            if cursor is not None:
+                cursor.close()
+            if self._reading.get(stream) is asyncio.current_task():
+                del self._reading[stream]
 
     async def _create(self, said: messages.Create) -> None:
         desk = self._desk
