@@ -18,9 +18,10 @@ from litestar.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from proxy.downstream.lean import Flag, Flow, Pipeline
+from proxy.downstream.lean import Flow, Pipeline
 from proxy.downstream.stall import Stall
 from proxy.downstream.websocket.protocol import WebSocketProtocol
+from proxy.downstream.websocket.waiting import Gate
 
 EXTENSION = "midstream.wire"
 """The key of a `Wire` in ``scope["extensions"]``."""
@@ -179,7 +180,9 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self._is_upgrading:
             return
-        self.cycle.message_event = cast("asyncio.Event", Flag())
+        gate = Gate()
+        gate.clear()
+        self.cycle.message_event = cast("asyncio.Event", gate)
         if not self.keeps_alive or self.parser.should_upgrade():
             self.cycle.keep_alive = False  # the parser takes nothing after a wish to upgrade
 
