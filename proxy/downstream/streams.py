@@ -118,7 +118,6 @@ async def _events(desk: Desk, request: Request, state: State) -> ASGIApp:  # typ
     settings = SseSettings(
         heartbeat=desk.dialects[state.birth.dialect].heartbeat,
         heartbeat_s=desk.settings.heartbeat_s,
-        stall_s=desk.settings.reader_stall_s,
     )
     return EventStream(cursor, settings, named)
 

@@ -186,11 +186,15 @@ class Readers:
         """
         while True:
             await asyncio.sleep(_PRESENCE_S / 3)
-            lanes: dict[Hashable, list[Cursor]] = {}
-            for cursor in self._present:
-                lanes.setdefault(self._journal.lane(cursor.tail.stream), []).append(cursor)
-            for cursors in lanes.values():
-                self._errands.run(self._renew(cursors))
+            self._renew_presence()
+
+    def _renew_presence(self) -> None:
+        """In a frame of its own, which keeps no cursor, nor its tail, until the next time."""
+        lanes: dict[Hashable, list[Cursor]] = {}
+        for cursor in self._present:
+            lanes.setdefault(self._journal.lane(cursor.tail.stream), []).append(cursor)
+        for cursors in lanes.values():
+            self._errands.run(self._renew(cursors))
 
     async def _renew(self, cursors: Sequence[Cursor]) -> None:
         for cursor in cursors:

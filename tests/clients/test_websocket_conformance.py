@@ -34,7 +34,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 async def echoing() -> AsyncIterator[str]:
     """The address of an echo that is served as the proxy is."""
     limits = HttpLimits(
-        header_bytes_max=32768, header_count_max=100, headers_s=10, body_s=30, linger_s=30
+        header_bytes_max=32768, header_count_max=100, headers_s=10, body_s=30, stall_s=30
     )
     config = uvicorn.Config(
         echo,
