@@ -46,7 +46,11 @@ Detach
 Retention
     How long a stream can be resumed after its end.
 Ledger
-    What a namespace keeps beside its journals: idempotency claims, lists, running streams.
+    What a namespace keeps beside its journals: idempotency claims, lists, running streams,
+    the reports of its workers.
+Worker, Report
+    One process that serves; what it says of itself every two seconds. A worker whose report
+    has run out is dead, and nothing is kept of it.
 Sweep
     The round that finds streams whose producer died, and writes their ending.
 

@@ -1,6 +1,8 @@
 """The composition root: knows every class, holds no rule."""
 
 import asyncio
+import importlib.metadata
+import os
 import secrets
 import signal
 import socket
@@ -31,6 +33,7 @@ from proxy.errors import DataInUse, StoreUnavailable
 from proxy.observe import Observer
 from proxy.policy.keys import Keyring
 from proxy.policy.routes import Routes
+from proxy.relay.ports import Worker
 from proxy.relay.switchboard import Settings, Switchboard
 from proxy.relay.writer import Limits
 from proxy.store.opening import OpenStore, open_store
@@ -173,13 +176,20 @@ async def running_app(
 ) -> AsyncIterator[tuple[ASGIApp, Switchboard, OpenStore]]:
     """The whole proxy but for its socket, while inside."""
     clock, entropy, dialects = WallClock(), SystemEntropy(), all_dialects()
+    worker = Worker(
+        id=entropy.random_bytes(8).hex(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=importlib.metadata.version("midstream"),
+        started_at=clock.now(),
+    )
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
             open_store(
                 config.store,
                 lease_s=config.streams.lease_s,
                 clock=clock,
-                entropy=entropy,
+                worker=worker.id,
                 on_trouble=_warn,
             )
         )
@@ -205,6 +215,7 @@ async def running_app(
             ),
         )
         await stack.enter_async_context(switchboard.running())
+        await stack.enter_async_context(switchboard.reporter(worker).running())
         desk = Desk(
             switchboard=switchboard,
             dialects=dialects,
