@@ -29,6 +29,8 @@ from proxy.downstream.operator import operator_routes
 from proxy.downstream.problems import handle_error
 from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
+from proxy.downstream.websocket.handshake import websocket_routes
+from proxy.downstream.websocket.protocol import WebSocketProtocol
 from proxy.errors import DataInUse, StoreUnavailable
 from proxy.observe import Observer
 from proxy.policy.keys import Keyring
@@ -156,7 +158,11 @@ async def _serve(config: Config, observer: Observer, listening: socket.socket) -
                     linger_s=config.streams.reader_stall_s,
                 )
             ),
-            ws="none",
+            ws=WebSocketProtocol,
+            ws_max_size=limits.message_bytes_max,
+            ws_ping_interval=config.streams.heartbeat_s,
+            ws_ping_timeout=config.streams.heartbeat_s,
+            ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -227,6 +233,7 @@ async def running_app(
             observer=observer,
             settings=HttpSettings(
                 body_bytes_max=config.server.body_bytes_max,
+                message_bytes_max=config.server.message_bytes_max,
                 heartbeat_s=config.streams.heartbeat_s,
                 reader_stall_s=config.streams.reader_stall_s,
                 first_content_s=config.streams.first_content_s,
@@ -246,6 +253,7 @@ def _litestar(desk: Desk) -> Litestar:
             *generate_routes(desk),
             *streams_routes(desk),
             *models_routes(desk),
+            *websocket_routes(desk),
             *operator_routes(desk, openapi_json()),
         ],
         exception_handlers={Exception: handle_error, HTTPException: handle_error},

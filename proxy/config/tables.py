@@ -70,6 +70,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     header_bytes_max: Annotated[int, Meta(ge=1 * _KIB, le=1 * _MIB)] = 32 * _KIB
     header_count_max: Annotated[int, Meta(ge=10, le=10_000)] = 100
     body_bytes_max: Annotated[int, Meta(ge=1 * _KIB, le=1 * _GIB)] = 32 * _MIB
+    message_bytes_max: Annotated[int, Meta(ge=1 * _KIB, le=1 * _GIB)] = 4 * _MIB
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     streams_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 2000
     log: Literal["text", "json"] = "text"

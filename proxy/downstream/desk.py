@@ -17,6 +17,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     """What the handlers are told by the config."""
 
     body_bytes_max: int
+    message_bytes_max: int
     heartbeat_s: float
     reader_stall_s: float
     first_content_s: float

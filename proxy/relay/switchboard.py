@@ -134,6 +134,14 @@ class Switchboard:
             worker, self._ledger, self._producers, self._readers, self._committer.note_trouble
         )
 
+    def on_send_away(self, tell: Callable[[], None]) -> None:
+        """See `Readers.on_send_away`: for a connection that may have no cursor."""
+        self._readers.on_send_away(tell)
+
+    def off_send_away(self, tell: Callable[[], None]) -> None:
+        """See `Readers.off_send_away`."""
+        self._readers.off_send_away(tell)
+
     @property
     def is_draining(self) -> bool:
         """Whether new streams are refused."""
