@@ -150,7 +150,7 @@ _BENCH = """
     Load anything that speaks OpenAI's or Anthropic's wire language, and measure how its answers
     come. It says first what it is going to send. URL is the base URL, as the SDKs take it. Tokens
     are counted by events that hold content, and by the provider's own usage where that is told.
-    Without --requests and --seconds it sends 30 requests, and begins none after 60 s.
+    Without --requests and --seconds it sends 30 requests, and stops after 60 s.
 
     examples:
       midstream bench http://127.0.0.1:8080/v1 --model demo
@@ -164,7 +164,10 @@ def _bench(loading: argparse.ArgumentParser) -> None:
     loading.add_argument("url", type=_one_of(BaseUrl), metavar="URL", help="the base URL")
     loading.add_argument("--model", required=True, metavar="M", help="the model to ask")
     loading.add_argument(
-        "--dialect", choices=DIALECTS, default=DIALECTS[0], help=f"(default: {DIALECTS[0]})"
+        "--dialect",
+        choices=DIALECTS,
+        default=DIALECTS[0],
+        help=f"what it speaks (default: {DIALECTS[0]})",
     )
     loading.add_argument(
         "--streams",
@@ -206,6 +209,7 @@ def _server(command: argparse.ArgumentParser) -> None:
 def _key(command: argparse.ArgumentParser, default: str) -> None:
     command.add_argument(
         "--key",
+        type=_reference,
         metavar="env:NAME | file:PATH",
         help=f"where the key is, never the key itself (default: {default})",
     )
@@ -253,6 +257,14 @@ def _seconds(low: float, high: float) -> Callable[[str], float]:
         return seconds
 
     return read
+
+
+def _reference(given: str) -> str:
+    if not given.startswith(("env:", "file:")):  # which is not repeated: it may be the key
+        raise argparse.ArgumentTypeError(
+            "must be env:NAME or file:PATH; everybody on this machine sees a command's words"
+        )
+    return given
 
 
 def _stream(given: str) -> str:

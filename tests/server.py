@@ -67,7 +67,12 @@ def serving(
 
 
 def start(
-    folder: Path, config: str, *, env: Mapping[str, str] | None = None, name: str = "server"
+    folder: Path,
+    config: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    name: str = "server",
+    port: int = 0,
 ) -> Served:
     """The same without an end: whoever calls it stops it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +82,7 @@ def start(
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "proxy", "serve", "--config", str(file), "--port", "0"],
+            [sys.executable, "-m", "proxy", "serve", "--config", str(file), "--port", str(port)],
             cwd=folder,
             env={**kept, "PYTHONPATH": str(Path(__file__).parents[1]), **(env or {})},
             stdin=subprocess.DEVNULL,

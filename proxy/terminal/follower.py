@@ -116,7 +116,7 @@ class Follower:
         raise LineLost("the server closed it")
 
     def _tell_opened(self, name: str) -> None:
-        place = f", resumed after {self.after}" if self._was_open else ""
+        place = f", resumed after {self.after}" if self._was_open and self.after else ""
         self._was_open = True
         self._tell(f"connected over {name}{place}")
 

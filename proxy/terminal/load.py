@@ -162,7 +162,7 @@ class Load:
 
     async def _keep_asking(self, session: aiohttp.ClientSession) -> None:
         """One request after the other, while there are any left to send."""
-        while self._plan.requests is None or self._begun < self._plan.requests:
+        while self._has_more():
             self._begun += 1
             self.tally.running += 1
             try:
@@ -172,11 +172,15 @@ class Load:
                 raise
             finally:
                 self.tally.running -= 1
-            if failure:
-                self.tally.fail(failure)
-                await asyncio.sleep(_AFTER_FAILURE_S)
-            else:
+            if not failure:
                 self.tally.ok += 1
+                continue
+            self.tally.fail(failure)
+            if self._has_more():
+                await asyncio.sleep(_AFTER_FAILURE_S)
+
+    def _has_more(self) -> bool:
+        return self._plan.requests is None or self._begun < self._plan.requests
 
     async def _try(self, session: aiohttp.ClientSession) -> str:
         """One request; what went wrong, in a few words, or ""."""

@@ -7,9 +7,10 @@ server's.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -103,6 +104,10 @@ def _pace(per_s: float | None) -> str:
     return "" if per_s is None else f"{per_s:.0f}" if per_s >= 10 else f"{per_s:.1f}"
 
 
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def _count(number: int | None) -> str:
     return "?" if number is None else str(number)
 
@@ -146,50 +151,68 @@ _GAP: Final = 2
 """Between two columns."""
 
 
-def columns_for(width: int, *, with_owner: bool) -> list[str]:
-    """Those that fit, in the order in which they are shown; the first always does."""
-    chosen: set[str] = set()
+def columns_for(
+    width: int, needed: Mapping[str, int], *, with_owner: bool
+) -> list[tuple[str, int]]:
+    """Those that fit, and how wide each is, in the order in which they are shown.
+
+    The first always fits. What room is left goes to those whose texts need more of it.
+    """
+    chosen: dict[str, int] = {}
     room = width + _GAP
     for name in _BY_WORTH:
         if name == "owner" and not with_owner:
             continue
-        room -= _COLUMNS[name].width + _GAP
-        if chosen and room < 0:
+        least = _COLUMNS[name].width
+        if chosen and room < least + _GAP:
             break
-        chosen.add(name)
-    return [name for name in _COLUMNS if name in chosen]
+        chosen[name] = min(least, width)
+        room -= least + _GAP
+    for name, wide in chosen.items():
+        if _COLUMNS[name].grows and room > 0:
+            more = min(max(needed[name] - wide, 0), room)
+            chosen[name] = wide + more
+            room -= more
+    return [(name, chosen[name]) for name in _COLUMNS if name in chosen]
 
 
 # --- the picture --------------------------------------------------------------------------------
 
 
 def picture(
-    look: Look, pace: Rates, *, width: int, height: int | None, sort: str, trouble: str = ""
+    look: Look,
+    pace: Rates,
+    *,
+    width: int,
+    height: int | None,
+    sort: str,
+    trouble: str = "",
+    hint: str = "",
 ) -> RenderableType:
     """Workers above, streams below; at most `height` lines, or all there is for None."""
-    workers = _workers(look, None if height is None else max(height // 3, 1))
+    workers = _workers(look, None if height is None else max(min(height // 3, height - 5), 0))
     lines = 3 + workers.row_count  # the headline, the line between, the titles
     rows_max = None if height is None else max(height - lines - 1, 1)
     streams, left_out = _streams(look, pace, width, rows_max, sort)
-    head = _headline(look, pace, trouble)
+    head = _headline(look, pace, trouble, hint)
     return Group(head, workers, Text(""), streams, *([left_out] if left_out else []))
 
 
-def _headline(look: Look, pace: Rates, trouble: str) -> Text:
+def _headline(look: Look, pace: Rates, trouble: str, hint: str) -> Text:
     if look.workers is None:
         made, read = len(look.running), sum(stream.readers or 0 for stream in look.running)
         parts = []
     else:
         made = sum(worker.streams for worker in look.workers)
         read = sum(worker.readers for worker in look.workers)
-        parts = [f"{len(look.workers)} workers"]
+        parts = [_many(len(look.workers), "worker")]
     events = f"{_pace(sum(pace.values()))} events/s"
-    told = ", ".join([*parts, f"{made} streams", f"{read} readers", events])
-    line = Text(f"{look.at.astimezone():%H:%M:%S}  {told}", no_wrap=True, overflow="ellipsis")
-    line.stylize("bold")
+    told = ", ".join([*parts, _many(made, "stream"), _many(read, "reader"), events])
+    line = Text(f"{look.at.astimezone():%H:%M:%S}  ", style="bold", no_wrap=True)
+    line.overflow = "ellipsis"
     if trouble:
-        line.append(f"  {trouble}", style="bold red")
-    return line
+        return line.append(trouble, style="red")
+    return line.append(told).append(f"  {hint}", style="not bold dim")
 
 
 def _workers(look: Look, rows_max: int | None) -> Table:
@@ -202,8 +225,8 @@ def _workers(look: Look, rows_max: int | None) -> Table:
             Text(visible(worker.host)),
             f"pid {worker.pid}",
             f"up {span((look.at - worker.started_at).total_seconds())}",
-            f"{worker.streams} streams",
-            f"{worker.readers} readers",
+            _many(worker.streams, "stream"),
+            _many(worker.readers, "reader"),
             Text("draining", style="yellow") if worker.draining else Text(visible(worker.version)),
         )
     return table
@@ -217,22 +240,25 @@ def _streams(
     if rows_max is not None:
         ended = ended[: max(rows_max - len(running), 0)]
     shown = running[:rows_max]
-    names = columns_for(width, with_owner=look.workers is not None)
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
-    for name in names:
-        column = _COLUMNS[name]
-        is_text = column.grows or name == "status"
-        table.add_column(
-            column.title,
-            justify="left" if is_text else "right",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=min(column.width, width),
-            max_width=None if column.grows else column.width,
+    rows = [
+        (
+            stream,
+            {name: visible(column.of(stream, look.at, pace)) for name, column in _COLUMNS.items()},
         )
-    for stream in (*shown, *ended):
-        texts = (visible(_COLUMNS[name].of(stream, look.at, pace)) for name in names)
-        table.add_row(*map(Text, texts), style="dim" if stream.ending else "")
+        for stream in (*shown, *ended)
+    ]
+    needed = {
+        name: max((cell_len(texts[name]) for _, texts in rows), default=0) for name in _COLUMNS
+    }
+    columns = columns_for(width, needed, with_owner=look.workers is not None)
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    for name, wide in columns:
+        column = _COLUMNS[name]
+        side: Literal["left", "right"] = "left" if column.grows or name == "status" else "right"
+        table.add_column(column.title, justify=side, no_wrap=True, overflow="ellipsis", width=wide)
+    for stream, texts in rows:
+        style = "dim" if stream.ending else ""
+        table.add_row(*(Text(texts[name]) for name, _ in columns), style=style)
     more = len(running) - len(shown)
     if not (more or look.has_more):
         return table, None

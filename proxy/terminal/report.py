@@ -6,7 +6,6 @@ from typing import Final
 import msgspec
 from rich.bar import Bar
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -67,14 +66,19 @@ def picture(outcome: Outcome) -> RenderableType:
     """The whole report."""
     tally = outcome.tally
     plots = [
-        _plot("time to first token", tally.first_s),
-        _plot("gap between tokens", tally.gap_s),
-        _plot("whole answer", tally.answer_s),
+        _plot(title, values)
+        for title, values in (
+            ("time to first token", tally.first_s),
+            ("gap between tokens", tally.gap_s),
+            ("whole answer", tally.answer_s),
+        )
+        if values
     ]
     return Group(
         _summary(outcome),
         *([_errors(tally)] if tally.errors else []),
-        *([_quantiles(tally), *plots] if tally.first_s else []),
+        *([_quantiles(tally)] if tally.first_s else []),
+        *plots,
     )
 
 
@@ -89,14 +93,14 @@ def _summary(outcome: Outcome) -> RenderableType:
         told = f"{tally.told_tokens:,} in {tally.told} answers, by the provider's own usage"
         grid.add_row("", told)
     grid.add_row("tokens a second", f"{rate(outcome.tokens_per_s)} of all streams together")
-    return Padding(grid, (1, 0, 0, 0))
+    return Group(Text(""), grid)
 
 
 def _errors(tally: Tally) -> RenderableType:
     table = Table("failed with", "requests", box=None, pad_edge=False, header_style="bold red")
     for what, count in tally.errors.most_common():
         table.add_row(Text(what), str(count))
-    return Padding(table, (1, 0, 0, 0))
+    return Group(Text(""), table)
 
 
 def _quantiles(tally: Tally) -> RenderableType:
@@ -113,13 +117,13 @@ def _quantiles(tally: Tally) -> RenderableType:
         found = quantiles(values)
         if found:
             table.add_row(title, *(shown(found[name]) for name in QUANTILES))
-    return Padding(table, (1, 0, 0, 0))
+    return Group(Text(""), table)
 
 
 def _plot(title: str, values: Sequence[float]) -> RenderableType:
     """How often which values were, as bars."""
     found = buckets(values)
-    most = max((bucket.count for bucket in found), default=0)
+    most = max(bucket.count for bucket in found)
     table = Table.grid(padding=(0, 1))
     table.add_column(justify="right", style="dim", min_width=9)
     table.add_column(justify="right", min_width=7)
@@ -127,8 +131,7 @@ def _plot(title: str, values: Sequence[float]) -> RenderableType:
     for bucket in found:
         bar = Bar(most, 0, bucket.count, width=48, color="cyan")
         table.add_row(duration(bucket.low), f"{bucket.count:,}", bar)
-    heading = Text(title, style="bold")
-    return Padding(Group(heading, table), (1, 0, 0, 0)) if found else Text("")
+    return Group(Text(""), Text(title, style="bold"), table)
 
 
 # --- for machines -------------------------------------------------------------------------------

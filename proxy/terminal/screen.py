@@ -30,6 +30,7 @@ class Screen:
         """Whether stdout is one."""
         self._is_one = is_terminal and errors.is_terminal
         """Whether both are the same lines."""
+        self._can_overwrite = errors.is_terminal and not errors.is_dumb_terminal
         self._begun = ""
         """What the line holds that the cursor stands in; "" at a line's beginning."""
         self._halves = codecs.getincrementaldecoder("utf-16-le")("replace")
@@ -55,19 +56,20 @@ class Screen:
         self._begun = kind
 
     def status(self, sentence: str) -> None:
-        """What is being done now. It goes on one line, whatever was there before."""
-        if not self._errors.is_terminal or self._errors.is_dumb_terminal:
-            self._end_line()
-            self._print(f"· {sentence}")
+        """What is being done now: on a terminal one line, that the next status overwrites."""
+        if not self._can_overwrite:
+            self.say(sentence)
             return
-        if self._begun == "status":
-            self._errors.control(_ERASE)
-        else:
-            self._end_line()
+        self._clear_line()
         shown = f"· {sentence}"
         room = self._errors.width - 1
         self._print(shown if len(shown) <= room else shown[: room - 1] + "…", end="")
         self._begun = "status"
+
+    def say(self, sentence: str) -> None:
+        """A last word, however long. It takes the place of a status too."""
+        self._clear_line()
+        self._print(f"· {sentence}")
 
     def close(self) -> None:
         """Leave the cursor at a line's beginning."""
@@ -82,6 +84,13 @@ class Screen:
             self._begun = "" if data.endswith(b"\n") else "text"
         self._out.write(data)
         self._out.flush()
+
+    def _clear_line(self) -> None:
+        """Stand at a line's beginning, in place of a status if there is one."""
+        if self._begun == "status":
+            self._errors.control(_ERASE)
+            self._begun = ""
+        self._end_line()
 
     def _end_line(self) -> None:
         if self._begun:

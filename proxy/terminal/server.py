@@ -7,6 +7,7 @@ is final.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
@@ -83,8 +84,9 @@ def _reason(error: Exception) -> str:
         return "its certificate is not to be trusted"
     if isinstance(error, TimeoutError):
         return "nothing came in time"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror[0].lower() + error.strerror[1:]
+    if isinstance(error, OSError) and error.errno is not None:
+        said = os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+        return said[:1].lower() + said[1:]
     return {
         "ServerDisconnectedError": "the server closed it",
         "ClientPayloadError": "it broke in the middle",

@@ -20,7 +20,7 @@ from proxy.terminal.follower import Follower
 from proxy.terminal.lines import LINES, StreamState, read_state
 from proxy.terminal.screen import Screen
 from proxy.terminal.server import Server, open_session, visible
-from proxy.wire.deltas import Kind
+from proxy.wire.deltas import Delta, Kind
 from proxy.wire.dialect import Dialect
 from proxy.wire.dialects import all_dialects
 
@@ -53,7 +53,7 @@ def tail(wish: TailWish) -> int:
     try:
         return asyncio.run(tailing.run())
     except KeyboardInterrupt:
-        screen.status(f"the stream goes on; to see the rest: {tailing.next_command()}")
+        screen.say(f"the stream goes on; to see the rest: {tailing.next_command()}")
         return _STOPPED
     finally:
         screen.close()
@@ -93,7 +93,7 @@ class _Tail:
                         show(one)
                         self._after = one.id
             state = await read_state(session, wish.server, wish.stream)
-        self._screen.status(ending_of(state))
+        self._screen.say(ending_of(state))
         return 0 if state.ending == "completed" else _FAILED
 
     def _shower(self, state: StreamState) -> Callable[[Event], None]:
@@ -102,7 +102,7 @@ class _Tail:
         if self._wish.shows_events:
             return self._screen.event
         if dialect is None:
-            self._screen.status(f"the dialect {state.dialect} is not known here; its events:")
+            self._screen.say(f"the dialect {state.dialect} is not known here; its events:")
             return self._screen.event
         return Words(dialect, self._screen).show
 
@@ -114,6 +114,10 @@ class Words:
         self._dialect = dialect
         self._screen = screen
         self._has_told = False
+        self._tools: dict[int, str] = {}
+        """The name of each that was called."""
+        self._tool = -1
+        """The one whose call was shown last."""
 
     def show(self, event: Event) -> None:
         """What `event` adds."""
@@ -125,14 +129,23 @@ class Words:
             elif delta.kind is Kind.REASONING:
                 self._screen.aside(delta.text, "reasoning")
             else:
-                name = f"→ {delta.name} " if delta.name else ""
-                kind = f"tool {delta.index}"
-                self._screen.aside(name + delta.text, kind, is_new=bool(name))
+                self._show_call(delta)
+
+    def _show_call(self, delta: Delta) -> None:
+        """A line for each call. Where several are made at once, each change begins another."""
+        label = ""
+        if delta.name:
+            self._tools[delta.index] = delta.name
+            label = f"→ {delta.name} "
+        elif delta.index != self._tool:
+            label = f"→ {self._tools.get(delta.index, '')} … "
+        self._tool = delta.index
+        self._screen.aside(label + delta.text, "tool", is_new=bool(label))
 
     def _tell_of_choices(self) -> None:
         if not self._has_told:
             self._has_told = True
-            self._screen.status("there is more than one choice, this is the first; see --events")
+            self._screen.say("there is more than one choice, this is the first; see --events")
 
 
 def ending_of(state: StreamState) -> str:

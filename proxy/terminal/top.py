@@ -175,6 +175,7 @@ class _Screen:
             height=size.height,
             sort=self._sort,
             trouble=self._trouble,
+            hint=f"by {self._sort}; s sorts otherwise, q leaves",
         )
         self._live.update(drawn, refresh=True)
 
