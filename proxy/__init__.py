@@ -48,11 +48,15 @@ Retention
 Ledger
     What a namespace keeps beside its journals: idempotency claims, lists, running streams,
     the reports of its workers.
-Worker, Report
-    One process that serves; what it says of itself every two seconds. A worker whose report
-    has run out is dead, and nothing is kept of it.
 Sweep
     The round that finds streams whose producer died, and writes their ending.
+Worker, Supervisor
+    A process that serves; the one that starts several, replaces those that die, and stops them.
+Report
+    What a worker says of itself every two seconds. One whose report has run out is dead, and
+    nothing is kept of it.
+Drain
+    The way down of a worker: readers that can resume go on elsewhere, streams come to their end.
 
 A token's way lies along the folders: ``upstream`` (tokens come), ``store`` (tokens wait),
 ``downstream`` (tokens leave). ``relay`` is the heart; ``wire`` (what bytes mean) and

@@ -1,4 +1,8 @@
-"""What every handler needs, in one place. Built once by the composition root."""
+"""What every handler needs, in one place. Built by the composition root.
+
+What surprises: providers, routes, keyring and settings are put anew when the config is reloaded,
+so a handler asks the desk for them with each request, and keeps none.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -27,7 +31,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     detach: Detach
 
 
-class Desk(msgspec.Struct, frozen=True):
+class Desk(msgspec.Struct):
     """See the module."""
 
     switchboard: Switchboard

@@ -7,7 +7,7 @@ it: any other wish to upgrade is passed over, and answered as the plain request 
 """
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -57,6 +57,8 @@ class LimitedProtocol(HttpToolsProtocol):
     """See the module. `limits` is set by `limited_protocol`."""
 
     limits: HttpLimits
+    keeps_alive: ClassVar[bool] = True
+    """Whether a connection may be used again; not when the process is about to stop."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's signature
         super().__init__(*args, **kwargs)
@@ -109,6 +111,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._arm(self.limits.body_s)
         self._is_upgrading = self.parser.should_upgrade() and self._may_be_websocket()
         super().on_headers_complete()
+        if not self.keeps_alive and self.cycle is not None:
+            self.cycle.keep_alive = False
         if self.parser.should_upgrade() and not self._is_upgrading:
             self.cycle.keep_alive = False  # the parser takes nothing after a wish to upgrade
 

@@ -220,8 +220,8 @@ class Listing(NamedTuple):
     next_cursor: str | None
 
 
-class Worker(msgspec.Struct, frozen=True):
-    """One process that serves."""
+class Identity(msgspec.Struct, frozen=True):
+    """Who a worker is."""
 
     id: str
     """Hexadecimal digits, new with each start."""
@@ -239,7 +239,7 @@ REPORTED_STREAMS_MAX = 500
 class Report(msgspec.Struct, frozen=True):
     """What a worker says of itself. Later fields need defaults: versions share a namespace."""
 
-    worker: Worker
+    worker: Identity
     is_draining: bool
     streams: int
     """How many it produces."""

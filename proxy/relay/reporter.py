@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 from proxy.errors import StoreUnavailable
-from proxy.relay.ports import REPORTED_STREAMS_MAX, Ledger, Report, Worker
+from proxy.relay.ports import REPORTED_STREAMS_MAX, Identity, Ledger, Report
 from proxy.relay.readers import Readers
 from proxy.stream import StreamId
 
@@ -35,7 +35,7 @@ class Reporter:
 
     def __init__(
         self,
-        worker: Worker,
+        worker: Identity,
         ledger: Ledger,
         producers: Producing,
         readers: Readers,

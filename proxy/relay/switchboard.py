@@ -20,12 +20,13 @@ from proxy.relay.ports import (
     Claim,
     Clock,
     Entropy,
+    Identity,
     Journal,
     Ledger,
     Listing,
+    Provider,
     Repeat,
     Report,
-    Worker,
 )
 from proxy.relay.producer import Producer, Work
 from proxy.relay.producers import Producers
@@ -121,14 +122,20 @@ class Switchboard:
                     task.cancel()
 
     async def drain(self, drain_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
-        """See `Producers.drain`."""
-        await self._producers.drain(drain_s, hurry)
+        """Take no new streams; send on whoever can resume elsewhere; let the others finish.
+
+        Returns when no stream runs here and no reader is bound to its line, or after `drain_s`,
+        or when `hurry()` is true; what then still runs is ended as `interrupted`.
+        """
+        self._producers.is_draining = True
+        self._readers.send_away(bound_too=False)
+        await self._producers.drain(drain_s, hurry, readers=lambda: self._readers.bound)
 
     def send_readers_away(self) -> None:
         """Let every reader look up and see that it is sent away. It resumes elsewhere, or later."""
         self._readers.send_away(bound_too=True)
 
-    def reporter(self, worker: Worker) -> Reporter:
+    def reporter(self, worker: Identity) -> Reporter:
         """What makes this process known as `worker`, while it runs inside `running`."""
         return Reporter(
             worker, self._ledger, self._producers, self._readers, self._committer.note_trouble
@@ -174,6 +181,10 @@ class Switchboard:
         if state is None:
             raise StreamNotFound
         return state
+
+    def providers_in_use(self) -> set[Provider]:
+        """Whom the producers of this process are reading."""
+        return {producer.work.provider for producer in self._producers.values()}
 
     def producer(self, stream: StreamId) -> Producer | None:
         """The producer of a stream, if it is here."""

@@ -33,10 +33,12 @@ async def open_store(
     clock: Clock,
     worker: str,
     on_trouble: Callable[[str], None],
+    embedded_url: str | None = None,
 ) -> AsyncIterator[OpenStore]:
     """The store of the process named `worker`, while inside.
 
-    Raises `StoreUnavailable`, `DataInUse`, `ConfigInvalid`.
+    `embedded_url` is where the embedded server is, if another process owns it. Raises
+    `StoreUnavailable`, `DataInUse`, `ConfigInvalid`.
     """
     match table.kind:
         case "memory":
@@ -44,9 +46,12 @@ async def open_store(
         case "redis":
             async with _redis(table.url.reveal(), table, worker, lease_s) as store:
                 yield store
+        case "embedded" if embedded_url is not None:
+            async with _redis(embedded_url, table, worker, lease_s) as store:
+                yield store
         case "embedded":
             async with (
-                _embedded(Path(table.path), on_trouble) as url,
+                embedded_store(Path(table.path), on_trouble) as url,
                 _redis(url, table, worker, lease_s) as store,
             ):
                 yield store
@@ -79,8 +84,8 @@ async def _redis(
 
 
 @asynccontextmanager
-async def _embedded(path: Path, on_trouble: Callable[[str], None]) -> AsyncIterator[str]:
-    """The address of a server of our own, kept running."""
+async def embedded_store(path: Path, on_trouble: Callable[[str], None]) -> AsyncIterator[str]:
+    """The address of a server of our own, kept running. Raises as `EmbeddedServer.start` does."""
     server = EmbeddedServer(path, on_trouble=on_trouble)
     await server.start()
     watching = asyncio.create_task(server.watch())

@@ -14,13 +14,13 @@ import uvloop
 from proxy.relay.ports import (
     Append,
     End,
+    Identity,
     Journal,
     Ledger,
     Outcome,
     Receipt,
     Report,
     Ring,
-    Worker,
 )
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.store.redis_link import Endpoint, Reply, pack
@@ -181,7 +181,7 @@ def make_report(
 ) -> Report:
     read = streams or {}
     return Report(
-        worker=Worker(secrets.token_hex(8), "höst-1", 4711, "1.2.3", started_at),
+        worker=Identity(secrets.token_hex(8), "höst-1", 4711, "1.2.3", started_at),
         is_draining=False,
         streams=3,
         readers=sum(read.values()) + 1,
