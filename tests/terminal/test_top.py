@@ -1,7 +1,9 @@
 """`midstream top`, as people run it, against a real server."""
 
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,3 +152,25 @@ def test_a_server_that_is_not_there_or_refuses_is_one_sentence(
     assert (nobody.returncode, refused.returncode) == (1, 1)
     assert nobody.stderr == b"midstream: No connection to http://127.0.0.1:1: connection refused.\n"
     assert b"refuses (401): A key is needed" in refused.stderr
+
+
+def test_every_worker_is_there_and_one_that_is_stopped_is_gone_at_once(tmp_path: Path) -> None:
+    config = '[server]\nworkers = 2\n[store]\npath = "data"\n' + scripted()
+    with serving(tmp_path, config) as served:
+        until = time.monotonic() + 10
+        while len(found := _pids(served.url)) < 2:
+            assert time.monotonic() < until, found
+            time.sleep(0.1)
+        stopped = found[0]
+        os.kill(stopped, signal.SIGTERM)
+        while stopped in (found := _pids(served.url)) or len(found) < 2:
+            assert time.monotonic() < until, found
+            time.sleep(0.1)
+        done = run("top", "--url", served.url, folder=tmp_path)
+
+    assert b"2 workers" in done.stdout
+    assert all(b"pid %d " % pid in done.stdout for pid in found)
+
+
+def _pids(url: str) -> list[int]:
+    return [worker["pid"] for worker in call("GET", f"{url}/v1/workers")["data"]]
