@@ -569,13 +569,18 @@ class ServerUnreachable(ServerError):
 
 
 class ServerRefused(ServerError):
-    """An answer that asking again would not change. `said` is the server's own sentence."""
+    """An answer that asking again would not change. `said` is the server's own sentence.
 
-    def __init__(self, url: str, answered: int, said: str) -> None:
+    `is_of_the_line` tells whether the way of reading may be what is refused, perhaps by
+    somebody on the way.
+    """
+
+    def __init__(self, url: str, answered: int, said: str, *, is_of_the_line: bool = False) -> None:
         super().__init__(url, answered, said)
         self.url = url
         self.answered = answered
         self.said = said
+        self.is_of_the_line = is_of_the_line
 
     def __str__(self) -> str:
         return f"{self.url} refuses ({self.answered}): {self.said}"
@@ -597,7 +602,7 @@ class LineLost(ServerError):
         self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
-        return f"The connection was lost: {self.reason}."
+        return f"No answer for now: {self.reason}."
 
 
 class PromiseBroken(ServerError):

@@ -16,7 +16,7 @@ import msgspec
 
 from proxy.errors import LineLost, PromiseBroken, ServerRefused, ServerUnreachable
 from proxy.stream import Event, StreamId
-from proxy.terminal.lines import End, Line, Opened
+from proxy.terminal.heard import End, Line, Opened
 from proxy.terminal.server import Server
 
 _PAUSE_MAX_S: Final = 30.0
@@ -39,11 +39,13 @@ class Setback(msgspec.Struct, frozen=True):
 def is_final(setback: Setback) -> bool:
     """Whether there is no use in going on.
 
-    A refusal may be that of a proxy on the way that knows no WebSocket, so it counts only where
-    no other transport is left; but not who is asking.
+    A refusal may be that of a proxy on the way that knows no WebSocket: such a one is final only
+    where no other transport is left.
     """
     error = setback.error
-    return isinstance(error, ServerRefused) and (error.answered == 401 or not setback.has_another)
+    if not isinstance(error, ServerRefused):
+        return False
+    return not (error.is_of_the_line and setback.has_another)
 
 
 def is_passed_over(setback: Setback) -> bool:
@@ -126,9 +128,7 @@ class Follower:
         """Wait and choose, so that the next try has a chance; or raise `error`."""
         if has_come:
             self._tries = self._fruitless = 0
-        elif isinstance(error, ServerRefused) or (
-            isinstance(error, LineLost) and error.is_of_the_line
-        ):
+        elif not isinstance(error, ServerUnreachable) and error.is_of_the_line:
             self._fruitless += 1
         self._tries += 1
         setback = Setback(error, self._fruitless, has_another=len(self._lines) > 1)

@@ -15,9 +15,11 @@ from typing import Final
 import msgspec
 from rich.console import Console
 
+from proxy.errors import ServerError
 from proxy.stream import Event, StreamId
 from proxy.terminal.follower import Follower
-from proxy.terminal.lines import LINES, StreamState, read_state
+from proxy.terminal.heard import StreamState, read_state
+from proxy.terminal.lines import LINES
 from proxy.terminal.screen import Screen
 from proxy.terminal.server import Server, open_session, visible
 from proxy.wire.deltas import Delta, Kind
@@ -87,14 +89,20 @@ class _Tail:
                 tell=self._screen.status,
                 spread=lambda: random.uniform(-1, 1),  # noqa: S311 - a pause, no secret
             )
+            ending = ""
             async with aclosing(follower.follow()) as heard:
                 async for one in heard:
                     if isinstance(one, Event):
                         show(one)
                         self._after = one.id
-            state = await read_state(session, wish.server, wish.stream)
-        self._screen.say(ending_of(state))
-        return 0 if state.ending == "completed" else _FAILED
+                    else:
+                        ending = one.ending
+            try:
+                details = details_of(await read_state(session, wish.server, wish.stream))
+            except ServerError:  # it is told without them: the stream may be erased by now
+                details = ""
+        self._screen.say(f"{ending} after {self._after} events{details}")
+        return 0 if ending == "completed" else _FAILED
 
     def _shower(self, state: StreamState) -> Callable[[Event], None]:
         """What an event is shown with."""
@@ -102,7 +110,7 @@ class _Tail:
         if self._wish.shows_events:
             return self._screen.event
         if dialect is None:
-            self._screen.say(f"the dialect {state.dialect} is not known here; its events:")
+            self._screen.say(f"the dialect {visible(state.dialect)} is not known here; its events:")
             return self._screen.event
         return Words(dialect, self._screen).show
 
@@ -148,11 +156,11 @@ class Words:
             self._screen.say("there is more than one choice, this is the first; see --events")
 
 
-def ending_of(state: StreamState) -> str:
-    """How a stream ended, in a sentence."""
-    parts = [f"{state.ending} after {state.last_event_id} events"]
+def details_of(state: StreamState) -> str:
+    """What it used, and why it did not complete."""
+    details = ""
     if state.usage is not None:
-        parts.append(f"{state.usage.input_tokens} tokens in, {state.usage.output_tokens} out")
+        details += f"; {state.usage.input_tokens} tokens in, {state.usage.output_tokens} out"
     if state.error is not None:
-        parts.append(visible(f"{state.error.code}: {state.error.message}"))
-    return "; ".join(parts)
+        details += visible(f"; {state.error.code}: {state.error.message}")
+    return details

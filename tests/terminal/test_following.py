@@ -11,7 +11,8 @@ from aiohttp import web
 from proxy.errors import LineLost, PromiseBroken, ServerError, ServerRefused, ServerUnreachable
 from proxy.stream import Event, StreamId
 from proxy.terminal.follower import Follower, Setback, is_final, is_passed_over, pause_s
-from proxy.terminal.lines import LINES, End
+from proxy.terminal.heard import End
+from proxy.terminal.lines import LINES
 from proxy.terminal.server import Server, open_session
 
 STREAM = StreamId("st_0123456789abcdefghijklmnop")
@@ -220,6 +221,7 @@ def test_a_heartbeat_is_no_event() -> None:
 # --- verdicts -----------------------------------------------------------------------------------
 
 LOST = LineLost("it broke")
+NO_WEBSOCKET = ServerRefused("u", 404, "no", is_of_the_line=True)
 
 
 @pytest.mark.parametrize(
@@ -229,9 +231,11 @@ LOST = LineLost("it broke")
         (Setback(LOST, 2, has_another=True), False, True),
         (Setback(LOST, 9, has_another=False), False, False),
         (Setback(ServerUnreachable("u", "r"), 0, has_another=False), False, False),
-        (Setback(ServerRefused("u", 404, "no"), 1, has_another=True), False, False),
-        (Setback(ServerRefused("u", 404, "no"), 1, has_another=False), True, False),
-        (Setback(ServerRefused("u", 401, "no"), 1, has_another=True), True, False),
+        (Setback(ServerRefused("u", 404, "no"), 0, has_another=True), True, False),
+        (Setback(ServerRefused("u", 404, "no"), 0, has_another=False), True, False),
+        (Setback(NO_WEBSOCKET, 1, has_another=True), False, False),
+        (Setback(NO_WEBSOCKET, 2, has_another=True), False, True),
+        (Setback(NO_WEBSOCKET, 1, has_another=False), True, False),
     ],
 )
 def test_what_follows_from_a_setback(setback: Setback, final: bool, passed_over: bool) -> None:
