@@ -275,6 +275,28 @@ def test_a_new_key_says_which_file_to_put_it_into(
     assert "Put this into config.toml, and start midstream again:" in capsys.readouterr().out
 
 
+# --- which server -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "url"),
+    [
+        ("server.port = 1", [], "http://127.0.0.1:1"),
+        (f'{KEY}[server]\nhost = "0.0.0.0"\nport = 1', [], "http://127.0.0.1:1"),
+        (f'{KEY}[server]\nhost = "::"\nport = 1', [], "http://[::1]:1"),
+        ("server.port = 2", ["--url", "http://localhost:1/"], "http://localhost:1"),
+    ],
+)
+def test_a_server_is_sought_where_the_config_in_use_says_that_it_listens(
+    config: str, arguments: list[str], url: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "config.toml").write_text(config)
+
+    assert midstream("top", *arguments) == 1
+
+    assert capsys.readouterr().err.startswith(f"midstream: No connection to {url}: ")
+
+
 # --- misuse ------------------------------------------------------------------------
 
 

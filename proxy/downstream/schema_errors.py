@@ -106,7 +106,7 @@ def _meanings() -> dict[type[MidstreamError], str]:
         errors.NotAuthenticated: "no key was sent, or one that is not known or has expired.",
         errors.NotPermitted: "the proxy has no keys, and then serves only programs on its own "
         "machine: `Host` must be a loopback name, and a web page of another origin (by `Origin` "
-        "or `Sec-Fetch-Site`) is refused. With keys: the call is for an operator's.",
+        "or `Sec-Fetch-Site`) is refused.",
         errors.StreamNotFound: "there is no such stream, or it belongs to another owner.",
         errors.ModelNotFound: "there is no such model, or the key may not use it.",
         errors.RouteNotFound: "there is nothing at this path.",

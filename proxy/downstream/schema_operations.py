@@ -228,7 +228,11 @@ def _get_schema() -> Json:
 
 def _list_workers() -> Json:
     found = answer("All of them.", {JSON: ref("WorkerList")})
-    fails = [*of_authentication(), *failures(errors.MalformedRequest, errors.StoreUnavailable)]
+    fails = [
+        *of_authentication(),
+        Failure("403", errors.NotPermitted.code, "the key is no operator's."),
+        *failures(errors.MalformedRequest, errors.StoreUnavailable),
+    ]
     return {
         "operationId": "listWorkers",
         "tags": ["Operation"],
