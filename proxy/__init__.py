@@ -50,11 +50,15 @@ Detach
 Retention
     How long a stream can be resumed after its end.
 Ledger
-    What a namespace keeps beside its journals: idempotency claims, lists, running streams.
+    What a namespace keeps beside its journals: idempotency claims, lists, running streams,
+    the reports of its workers.
 Sweep
     The round that finds streams whose producer died, and writes their ending.
 Worker, Supervisor
     A process that serves; the one that starts several, replaces those that die, and stops them.
+Report
+    What a worker says of itself every two seconds. One whose report has run out is dead, and
+    nothing is kept of it.
 Drain
     The way down of a worker: readers that can resume go on elsewhere, streams come to their end.
 

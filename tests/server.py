@@ -78,6 +78,7 @@ def start(
     env: Mapping[str, str] | None = None,
     name: str = "server",
     module: str = "proxy",
+    port: int = 0,
 ) -> Served:
     """The same without an end: whoever calls it stops it.
 
@@ -90,7 +91,7 @@ def start(
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, "serve", "--config", str(file), "--port", "0"],
+            [sys.executable, "-m", module, "serve", "--config", str(file), "--port", str(port)],
             cwd=folder,
             env={**kept, "PYTHONPATH": str(Path(__file__).parents[1]), **(env or {})},
             stdin=subprocess.DEVNULL,

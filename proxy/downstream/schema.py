@@ -67,7 +67,7 @@ def _tags() -> list[Json]:
         "Answers": "Ask for an answer.",
         "Streams": "Read, resume, stop and list answers.",
         "Models": "What can be asked.",
-        "Operation": "For those who run the proxy. No key is needed.",
+        "Operation": "For those who run the proxy.",
     }
     return [{"name": name, "description": description} for name, description in said.items()]
 

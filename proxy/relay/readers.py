@@ -5,6 +5,7 @@ that is fed by bells is subscribed by the first cursor that needs it.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
 from proxy.errors import StreamGone
@@ -29,7 +30,8 @@ class Readers:
         self._errands = errands
         self._look_again_s = look_again_s
         self._tails: dict[StreamId, Tail] = {}
-        self._cursors: dict[Cursor, None] = {}
+        self._cursors: dict[Cursor, bool] = {}
+        """Whether each counts as a reader."""
         self._present: dict[Cursor, str] = {}
         self._watching: dict[StreamId, asyncio.Lock] = {}
         self._is_closing = False
@@ -124,7 +126,7 @@ class Readers:
             on_trouble=self._errands.on_trouble,
             is_bound=is_bound,
         )
-        self._cursors[cursor] = None
+        self._cursors[cursor] = counts
         if self._is_closing:
             cursor.send_away()
         if counts and state.birth.detach.grace_s is not None and state.ending is None:
@@ -149,6 +151,18 @@ class Readers:
             else:
                 self._errands.run(self._journal.leave(stream, reader))
         self.let_go(cursor.tail)
+
+    def count(self) -> int:
+        """How many read here, what only looks left out."""
+        return sum(self._cursors.values())
+
+    def count_by_stream(self) -> Counter[StreamId]:
+        """The same for each stream that has not ended. Those that nobody reads are not in it."""
+        return Counter(
+            cursor.tail.stream
+            for cursor, counts in self._cursors.items()
+            if counts and cursor.tail.ending is None
+        )
 
     @property
     def bound(self) -> int:

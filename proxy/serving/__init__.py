@@ -7,11 +7,11 @@ looks into a request.
 from proxy.config import Config
 from proxy.observe import Observer
 from proxy.serving.listening import allow_connections
-from proxy.serving.source import ConfigFile
+from proxy.serving.source import ConfigFile, read_secret
 from proxy.serving.supervisor import supervise
 from proxy.serving.worker import serve_alone, warn
 
-__all__ = ["ConfigFile", "serve"]
+__all__ = ["ConfigFile", "read_secret", "serve"]
 
 
 def serve(config: Config, source: ConfigFile, observer: Observer) -> int:
