@@ -130,10 +130,12 @@ def check_reach(
     """Open access is for this machine alone."""
     if keys or server.is_loopback or problems.has_any(("keys",)):
         return
-    asleep = [f" ([keys.{key.name}] is off: {key.reason})" for key in off if key.section == "keys"]
-    way = asleep[0] if asleep else ""
+    asleep = [f"[keys.{key.name}] is off: {key.reason}" for key in off if key.section == "keys"]
+    way = "You can "
+    if asleep:
+        way = f"{asleep[0]}. Set that (to {_SECRET_CHARS_MIN} characters or more), or "
     problems.add(
         ("server", "host"),
-        "other machines could reach it, and without a key anybody may use your providers: "
-        f"add a key with `midstream key new NAME`{way}, or listen on 127.0.0.1",
+        "other machines could reach it, and without a key anybody may use your providers. "
+        f"{way}add a key with `midstream key new NAME`, or listen on 127.0.0.1",
     )

@@ -8,7 +8,7 @@ This is longer than a file should be because who builds a store or a provider re
 """
 
 import enum
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -237,6 +237,38 @@ class Listing(NamedTuple):
     next_cursor: str | None
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """Who a worker is."""
+
+    id: str
+    """Hexadecimal digits, new with each start."""
+    host: str
+    pid: int
+    version: str
+    started_at: float
+    """Unix seconds."""
+
+
+REPORTED_STREAMS_MAX = 500
+"""Of one report. Chosen: it stays below 20 KiB."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a worker says of itself. Later fields need defaults: versions share a namespace."""
+
+    worker: Identity
+    is_draining: bool
+    streams: int
+    """How many it produces."""
+    readers: int
+    """How many cursors it serves, those of ended streams too."""
+    readers_by_stream: Mapping[StreamId, int]
+    """Of running streams that are read here, wherever they are produced; at most
+    `REPORTED_STREAMS_MAX` of them."""
+    is_partial: bool = False
+    """Whether more streams are read here than are in `readers_by_stream`."""
+
+
 class Ledger(Protocol):
     """What a namespace keeps beside its journals. All its keys live in one slot."""
 
@@ -275,6 +307,18 @@ class Ledger(Protocol):
         They are then not due again for another second, so several sweepers share the work.
         One that was just admitted is first due after a lease: until then nobody can be dead.
         """
+        ...
+
+    async def report(self, report: Report) -> None:
+        """Keep what a worker says of itself for 10 s, in place of what it said before."""
+        ...
+
+    async def reports(self) -> Sequence[Report]:
+        """The newest report of each worker that has one, the longest up first."""
+        ...
+
+    async def retire(self, worker: str) -> None:
+        """The worker of this id ends: its report is forgotten at once."""
         ...
 
 

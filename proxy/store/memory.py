@@ -23,6 +23,7 @@ from proxy.relay.ports import (
     Page,
     Receipt,
     Repeat,
+    Report,
     Ring,
 )
 from proxy.store.paging import read_place, write_place
@@ -36,6 +37,9 @@ _PAGE_EVENTS_MAX = 500
 
 _LOOK_S = 1.0
 """How long a look at a running stream holds. Specified by `Ledger.overdue`."""
+
+_REPORT_S = 10.0
+"""How long a worker's report is kept. Specified by `Ledger.report`."""
 
 _PURGE_EVERY_S = 60.0
 """How often what is past its time is thrown away. Chosen: it costs a walk over everything."""
@@ -118,6 +122,8 @@ class MemoryStore:
         self.entries: dict[StreamId, Entry] = {}
         self.running: dict[StreamId, float] = {}
         """When each is due to be looked at."""
+        self.reports: dict[str, tuple[float, Report]] = {}
+        """Of each worker, and until when it is kept."""
         self.bells: dict[StreamId, dict[MemoryWatch, None]] = {}
         self.hints: list[list[Callable[[StreamId], None]]] = []
         """Of each process, by the number that it got."""
@@ -448,3 +454,24 @@ class MemoryLedger:
         for stream in streams:
             self._store.running[stream] = now + _LOOK_S
         return streams
+
+    async def report(self, report: Report) -> None:
+        """See `Ledger.report`."""
+        self._forget_old_reports()
+        until = self._store.clock.now() + _REPORT_S
+        self._store.reports[report.worker.id] = (until, report)
+
+    async def reports(self) -> Sequence[Report]:
+        """See `Ledger.reports`."""
+        self._forget_old_reports()
+        found = [report for _, report in self._store.reports.values()]
+        return sorted(found, key=lambda report: (report.worker.started_at, report.worker.id))
+
+    async def retire(self, worker: str) -> None:
+        """See `Ledger.retire`."""
+        self._store.reports.pop(worker, None)
+
+    def _forget_old_reports(self) -> None:
+        now = self._store.clock.now()
+        kept = {worker: told for worker, told in self._store.reports.items() if told[0] > now}
+        self._store.reports = kept

@@ -21,7 +21,7 @@ from proxy.store.redis_node import Carrier, Script
 from proxy.stream import Birth, Ending, Event, Problem, State, StreamId, Usage
 
 _PAGE_EVENTS_MAX: Final = 500
-_PAGE_BYTES_MAX: Final = 64 * 1024
+_PAGE_BYTES_MAX: Final = 32 * 1024
 """Of one page. Chosen: what a reader sends at once, so that a slow one never holds more; and Redis
 makes one within a fraction of a millisecond, so others do not wait."""
 

@@ -39,6 +39,8 @@ _SCRIPTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "release": (_NEVER_REFUSED, ("release",)),
     "list": (_NEVER_REFUSED, ("time", "trim", "list")),
     "overdue": (_NEVER_REFUSED, ("time", "keep", "overdue")),
+    "report": (_NEVER_REFUSED, ("time", "report")),
+    "reports": (_NEVER_REFUSED, ("time", "reports")),
 }
 """Each script: whether it may be refused, and the files that it is made of."""
 

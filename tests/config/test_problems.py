@@ -201,7 +201,7 @@ REACH = [
     ('[server]\nhost = "example.org"', "line 2: [server] host: other machines could reach it"),
     (
         '[server]\nhost = "0.0.0.0"\n[keys.main]\nsecret = "env:NOPE"\noptional = true',
-        "([keys.main] is off: NOPE is not set), or listen on 127.0.0.1",
+        "[keys.main] is off: NOPE is not set. Set that (to 16 characters or more), or add a key with",
     ),
 ]
 

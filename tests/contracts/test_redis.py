@@ -23,6 +23,7 @@ from tests.contracts.backends import (
     make_append,
     make_birth,
     make_events,
+    make_report,
     read_all,
     run,
 )
@@ -52,6 +53,7 @@ async def live_a_life(process: Process, birth: Birth, ending: Ending | None) -> 
     if ending is not None:
         await append(process.journal, make_append(birth, 4, 5, ending=ending))
     await process.ledger.overdue(10)
+    await process.ledger.report(make_report(streams={birth.id: 1}))
 
 
 # --- keys --------------------------------------------------------------------------------------

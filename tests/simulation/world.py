@@ -29,6 +29,7 @@ from proxy.relay.ports import (
     ProviderModel,
     Receipt,
     Repeat,
+    Report,
     Ring,
     UpstreamRequest,
     Watch,
@@ -234,6 +235,22 @@ class StormyLedger:
         streams = await self._inner.overdue(count)
         done()
         return streams
+
+    async def report(self, report: Report) -> None:
+        done = await self._journal.storm()
+        await self._inner.report(report)
+        done()
+
+    async def reports(self) -> Sequence[Report]:
+        done = await self._journal.storm()
+        reports = await self._inner.reports()
+        done()
+        return reports
+
+    async def retire(self, worker: str) -> None:
+        done = await self._journal.storm()
+        await self._inner.retire(worker)
+        done()
 
 
 class SaidProvider:
