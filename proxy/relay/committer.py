@@ -16,8 +16,9 @@ from proxy.stream import StreamId
 _APPENDS_MAX = 256
 """Of one batch. Chosen: about a millisecond of one Redis core; what is left goes next."""
 
-_BACKOFF_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Between tries while the store is away. Chosen: a restart is noticed within a second."""
+_BACKOFF_S = (0.02, 0.05, 0.1, 0.2)
+"""Between tries while the store is away. Chosen: one call of each worker, and a store that was
+away for a moment is noticed long before a lease runs out."""
 
 _FULL_S = 0.2
 """Between tries while the store is full."""
@@ -38,9 +39,9 @@ class Committer:
         self._wake = asyncio.Event()
         self._failures = 0
         self._lost_at: float | None = None
-        self._trouble_at = asyncio.get_running_loop().time()
-        """When a call to the store last failed or stalled; a start counts as trouble, for
-        nobody knows what happened before."""
+        self._well_since: float | None = None
+        """Loop time of the first answer in time after a call that failed or stalled. A start
+        counts as trouble, for nobody knows what happened before."""
 
     # --- for writers ----------------------------------------------------------------------
 
@@ -64,13 +65,21 @@ class Committer:
     # --- for those who judge leases ---------------------------------------------------------
 
     def note_trouble(self) -> None:
-        """A call to the store failed or stalled, somewhere in this process."""
-        self._trouble_at = asyncio.get_running_loop().time()
+        """A call to the store failed, somewhere in this process."""
+        self._well_since = None
+
+    def note_answer(self, begun: float) -> None:
+        """The store has answered a call of loop time `begun`."""
+        now = asyncio.get_running_loop().time()
+        if self._well_since is None or now - begun > self._lease_s / 4:
+            self._well_since = now
 
     @property
     def well_for_s(self) -> float:
-        """How long every call to the store has been answered in time."""
-        return asyncio.get_running_loop().time() - self._trouble_at
+        """How long the store has been there and answered in time, as far as was asked."""
+        if self._well_since is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._well_since
 
     @property
     def is_store_lost(self) -> bool:
@@ -118,8 +127,7 @@ class Committer:
             await asyncio.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1])
             return
         now = loop.time()
-        if now - begun > self._lease_s / 4:
-            self._trouble_at = now
+        self.note_answer(begun)
         if self._lost_at is not None:
             self._observer.store_back(now - self._lost_at)
             self._lost_at = None
@@ -146,7 +154,7 @@ class Committer:
 
     def _lost(self, batch: list[tuple[Writer, Append]], error: StoreUnavailable) -> None:
         now = asyncio.get_running_loop().time()
-        self._trouble_at = now
+        self.note_trouble()
         self._failures += 1
         if self._lost_at is None:
             self._lost_at = now

@@ -51,21 +51,26 @@ class Sweep:
         """Sweep until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            begun = loop.time()
+            due_at = loop.time() + _EVERY_S
             await asyncio.sleep(_EVERY_S)
-            if loop.time() - begun > self._lease_s:  # this process itself stood still
+            if loop.time() - due_at > self._lease_s / 4:  # this process itself stood still
                 self._committer.note_trouble()
-            if self._committer.well_for_s < self._lease_s:
-                continue
             try:
                 await self.round()
             except StoreUnavailable:
                 self._committer.note_trouble()
 
     async def round(self) -> None:
-        """One round."""
-        due = [s for s in await self._ledger.overdue(_STREAMS_MAX) if s not in self._own]
-        if not due:
+        """One round.
+
+        The store is asked even while nobody may be judged: who does not ask while it is away
+        cannot tell since when it is back.
+        """
+        begun = asyncio.get_running_loop().time()
+        overdue = await self._ledger.overdue(_STREAMS_MAX if self._may_judge() else 0)
+        self._committer.note_answer(begun)
+        due = [stream for stream in overdue if stream not in self._own]
+        if not due or not self._may_judge():
             return
         taken = await self._journal.take_over(due)
         left = [s for s, state in zip(due, taken, strict=True) if state is None]
@@ -74,6 +79,9 @@ class Sweep:
                 self._interrupt(state)
         if left:
             await self._settle_ended(left)
+
+    def _may_judge(self) -> bool:
+        return self._committer.well_for_s >= self._lease_s
 
     def _interrupt(self, state: State) -> None:
         """The producer is dead: end what it had begun."""

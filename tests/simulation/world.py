@@ -426,6 +426,8 @@ class World:
         self.said = make_answer(self.rng)
         self.provider = SaidProvider(self.said, self.rng, self.rng.choice([0.01, 0.3, 4.0]))
         self.is_killed = False
+        self.may_be_buried = False
+        """The producing worker was killed, or nothing came from it for a while."""
 
     def any_worker(self) -> Worker | None:
         up = [worker for worker in self.workers if worker.is_up]
@@ -480,19 +482,25 @@ class World:
     async def _trouble(self, producing: Worker) -> None:
         """At random moments, one kind of it for each world."""
         rng = self.rng
-        kind = rng.choice(["none", "kill", "stop", "freeze", "away", "forget", "cancel"])
+        kind = rng.choice(["stall", "kill", "stop", "freeze", "away", "forget", "cancel"])
         await asyncio.sleep(rng.random() * rng.choice([0.5, 5.0, 30.0]))
         loop = asyncio.get_running_loop()
         match kind:
             case "kill":
                 if len(self.workers) > 1:
-                    self.is_killed = True
+                    self.is_killed = self.may_be_buried = True
                     producing.kill()
             case "stop":
                 if len(self.workers) > 1:
                     await producing.stop()
             case "freeze":
-                rng.choice(self.workers).journal.frozen_until = loop.time() + rng.random() * 20
+                frozen = rng.choice(self.workers)
+                frozen.journal.frozen_until = loop.time() + rng.random() * 20
+                self.may_be_buried = frozen is producing
+            case "stall":  # the store itself stands still
+                thawed = loop.time() + rng.random() * 20
+                for worker in self.workers:
+                    worker.journal.frozen_until = thawed
             case "away":
                 self.weather.is_away = True
                 await asyncio.sleep(rng.random() * 25)
@@ -537,6 +545,7 @@ class World:
         else:
             assert data[:-1] == list(self.said[: len(data) - 1]), "nothing but what was said"
             assert b'"error"' in data[-1], "and the last event says how it ended"
+        assert self.may_be_buried or state.epoch == 1, "nobody buries the living"
         assert self.provider.calls == 1, "one call upstream"
         if not self.is_killed:
             assert not self.provider.is_open, "the provider's connection is closed"
