@@ -8,7 +8,7 @@ This is longer than a file should be because who builds a store or a provider re
 """
 
 import enum
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -101,6 +101,12 @@ class Page(NamedTuple):
     events: Sequence[Event]
 
 
+class Alive(NamedTuple):
+    """A stream whose producer is not dead: so long its lease lasts if it is not renewed."""
+
+    lease_s: float
+
+
 class Ring(NamedTuple):
     """What a bell says: events just written (perhaps seen before), and the end if it is here.
 
@@ -157,11 +163,11 @@ class Journal(Protocol):
         """Remove the events; the state answers `is_erased` for a day. Idempotent."""
         ...
 
-    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
+    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | Alive | None]:
         """Begin the next epoch of each stream that runs and whose lease has run out.
 
         One round trip for all. A state is that of a stream now owned by the caller, under
-        the new epoch and a fresh lease; None is a stream that lives, has ended or is unknown.
+        the new epoch and a fresh lease; None is a stream that has ended or is unknown.
         """
         ...
 
@@ -253,11 +259,16 @@ class Ledger(Protocol):
         ...
 
     async def overdue(self, count: int) -> Sequence[StreamId]:
-        """Running streams that nobody has looked at for a second, longest ago first.
+        """Running streams that are due to be looked at, those due first before the others.
 
-        They are then not due again for another second, so several sweepers share the work.
-        One that was just admitted is first due after a lease: until then nobody can be dead.
+        They are not due again for a second, so several sweepers share the work, and one that
+        dies meanwhile does no harm. One that was just admitted is first due after a lease:
+        until then nobody can be dead.
         """
+        ...
+
+    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
+        """Each stream, if it still counts as running, is due in so many seconds from now."""
         ...
 
 

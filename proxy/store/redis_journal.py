@@ -13,7 +13,7 @@ from typing import Final, cast
 
 import msgspec
 
-from proxy.relay.ports import Append, Page, Receipt, Ring
+from proxy.relay.ports import Alive, Append, Page, Receipt, Ring
 from proxy.store.redis_append import AppendPacker, read_receipt
 from proxy.store.redis_bells import Bells, Listener
 from proxy.store.redis_link import Reply
@@ -82,13 +82,15 @@ class RedisJournal:
         replies = await self._appends.run([self._pack(append) for append in appends])
         return [read_receipt(reply) for reply in replies]
 
-    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
+    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | Alive | None]:
         """See `Journal.take_over`."""
         script = self._scripts["take_over"]
         replies = await self._calls.run(
             [script.call([self._meta(s)], self._lease_ms, self._control) for s in streams]
         )
-        return [_state(reply) for reply in replies]
+        return [
+            Alive(reply / 1000) if isinstance(reply, int) else _state(reply) for reply in replies
+        ]
 
     def on_hint(self, call: Callable[[StreamId], None]) -> None:
         """See `Journal.on_hint`."""

@@ -38,6 +38,7 @@ _SCRIPTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "release": (_NEVER_REFUSED, ("release",)),
     "list": (_NEVER_REFUSED, ("time", "trim", "list")),
     "overdue": (_NEVER_REFUSED, ("time", "keep", "overdue")),
+    "put_off": (_NEVER_REFUSED, ("time", "put_off")),
 }
 """Each script: whether it may be refused, and the files that it is made of."""
 

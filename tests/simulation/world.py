@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -20,6 +20,7 @@ from proxy.errors import AheadOfStream, ProviderUnreachable, StoreUnavailable
 from proxy.observe import Observer
 from proxy.relay.ports import (
     Admission,
+    Alive,
     Append,
     Deadlines,
     Journal,
@@ -159,7 +160,7 @@ class StormyJournal:
         await self._inner.erase(stream)
         done()
 
-    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
+    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | Alive | None]:
         done = await self.storm()
         states = await self._inner.take_over(streams)
         done()
@@ -226,6 +227,11 @@ class StormyLedger:
         streams = await self._inner.overdue(count)
         done()
         return streams
+
+    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
+        done = await self._journal.storm()
+        await self._inner.put_off(waits_s)
+        done()
 
 
 class SaidProvider:
@@ -499,8 +505,8 @@ class World:
                 self.may_be_buried = frozen is producing
             case "stall":  # the store itself stands still
                 thawed = loop.time() + rng.random() * 20
-                for worker in self.workers:
-                    worker.journal.frozen_until = thawed
+                for each in self.workers:
+                    each.journal.frozen_until = thawed
             case "away":
                 self.weather.is_away = True
                 await asyncio.sleep(rng.random() * 25)
