@@ -55,3 +55,18 @@ def _begin_ms(day: date, where: ZoneInfo) -> int:
     """The day's first moment, or that of the next one if it was skipped."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=where)
     return round(midnight.timestamp() * 1000)
+
+
+class Windows:
+    """The windows around now, remembered while they last: dates cost more than sums."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Kind, str], tuple[Window, Window, Window]] = {}
+
+    def around(self, kind: Kind, zone: str, now_s: float) -> tuple[Window, Window, Window]:
+        """See `windows`."""
+        known = self._known.get((kind, zone))
+        now_ms = now_s * 1000
+        if known is None or not known[1].begin_ms <= now_ms < known[1].end_ms:
+            known = self._known[kind, zone] = windows(kind, zone, now_s)
+        return known
