@@ -69,12 +69,12 @@ class Meters:
         if hold is None:
             return
         for place, limit in hold.places:
-            meter = self.meters.get(place)
-            if meter is not None:
-                more = settled(limit.kind, hold.ask, use)
-                if isinstance(meter, Crowd):
-                    more = -1
-                self.meters[place] = taken(meter, limit, more, int(now_s * 1000))
+            now_ms = int(now_s * 1000)
+            meter = self.meters.get(place, Bucket(0, now_ms))
+            is_crowd = isinstance(meter, Crowd)
+            more = -1 if is_crowd else settled(limit.kind, hold.ask, use)
+            if more:
+                self.meters[place] = taken(meter, limit, more, now_ms)
 
     def standings(self, limits: Sequence[Limit], now_s: float) -> list[Standing]:
         """What is left of each."""
