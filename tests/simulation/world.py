@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -29,6 +29,7 @@ from proxy.relay.ports import (
     ProviderModel,
     Receipt,
     Repeat,
+    Report,
     Ring,
     UpstreamRequest,
     Watch,
@@ -124,6 +125,9 @@ class StormyJournal:
         after()
         return receipts
 
+    def lane(self, stream: StreamId) -> Hashable:
+        return self._inner.lane(stream)
+
     async def read(self, stream: StreamId, after: int) -> Page | None:
         done = await self.storm()
         page = await self._inner.read(stream, after)
@@ -164,6 +168,11 @@ class StormyJournal:
         states = await self._inner.take_over(streams)
         done()
         return states
+
+    async def pulse(self) -> None:
+        done = await self.storm()
+        await self._inner.pulse()
+        done()
 
     async def attend(self, stream: StreamId, reader: str, lease_s: float) -> None:
         done = await self.storm()
@@ -226,6 +235,22 @@ class StormyLedger:
         streams = await self._inner.overdue(count)
         done()
         return streams
+
+    async def report(self, report: Report) -> None:
+        done = await self._journal.storm()
+        await self._inner.report(report)
+        done()
+
+    async def reports(self) -> Sequence[Report]:
+        done = await self._journal.storm()
+        reports = await self._inner.reports()
+        done()
+        return reports
+
+    async def retire(self, worker: str) -> None:
+        done = await self._journal.storm()
+        await self._inner.retire(worker)
+        done()
 
 
 class SaidProvider:
