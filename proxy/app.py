@@ -15,12 +15,13 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
 from proxy.config import Config, needs_restart
-from proxy.downstream.desk import Desk, HttpSettings
+from proxy.downstream.desk import ConfigRefusal, Desk, HttpSettings
 from proxy.downstream.front import Front
 from proxy.downstream.generate import generate_routes
 from proxy.downstream.models import models_routes
 from proxy.downstream.operator import operator_routes
 from proxy.downstream.problems import handle_error
+from proxy.downstream.revocation import revoke, revoking
 from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
 from proxy.downstream.websocket.handshake import websocket_routes
@@ -60,6 +61,8 @@ class App(msgspec.Struct, frozen=True):
     store: OpenStore
     reload: Callable[[Config], None]
     """Go by another config from now on; what needs a restart stays as it is, and is told."""
+    refuse: Callable[[ConfigRefusal], None]
+    """Tell whoever asks that there is another config, which is not valid."""
 
 
 @asynccontextmanager
@@ -119,9 +122,16 @@ async def running_app(
             desk.keyring = Keyring(changed.keys)
             desk.pools = changed.pools
             desk.settings = _http_settings(changed)
+            desk.refused = None
+            revoke(desk)
             observer.reloaded(needs_restart(config, changed))
 
-        yield App(Front(_litestar(desk), observer, entropy), switchboard, store, reload)
+        await stack.enter_async_context(revoking(desk))
+
+        def refuse(refusal: ConfigRefusal) -> None:
+            desk.refused = refusal
+
+        yield App(Front(_litestar(desk), observer, entropy), switchboard, store, reload, refuse)
 
 
 def _identity(clock: Clock, entropy: Entropy) -> Identity:

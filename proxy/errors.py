@@ -511,12 +511,16 @@ class ConfigInvalid(OwnError):
     is_retryable = False
     retry_after_s = None
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__(problems)
+    def __init__(self, problems: tuple[str, ...], file: str = "") -> None:
+        super().__init__(problems, file)
         self.problems = problems
+        self.file = file
+        """Its path, where the problems do not say it."""
 
     def __str__(self) -> str:
-        return "\n".join(self.problems)
+        if not self.file:
+            return "\n".join(self.problems)
+        return "\n  ".join((f"{self.file} is not valid:", *self.problems))
 
 
 class DataInUse(OwnError):

@@ -32,6 +32,15 @@ class HttpSettings(msgspec.Struct, frozen=True):
     detach: Detach
 
 
+class ConfigRefusal(msgspec.Struct, frozen=True):
+    """A changed config that was not valid, and changed nothing."""
+
+    since: float
+    """Unix seconds."""
+    problem: str
+    """The first of its problems."""
+
+
 class Desk(msgspec.Struct):
     """See the module."""
 
@@ -45,3 +54,5 @@ class Desk(msgspec.Struct):
     settings: HttpSettings
     ping: Callable[[], Awaitable[None]]
     """Reaches the store, or raises `StoreUnavailable`."""
+    refused: ConfigRefusal | None = None
+    """Set while the config's file is not what is in force, because it is not valid."""

@@ -108,6 +108,7 @@ async def _answer(
             return failed
     if not call.ask.is_streamed:
         cursor = await desk.switchboard.follow(state, 0, is_bound=True)
+        cursor.principal = call.principal
         return FoldedAnswer(
             cursor,
             call.dialect,
@@ -116,6 +117,7 @@ async def _answer(
             failure,
         )
     cursor = await desk.switchboard.follow(state, after, is_bound=True)
+    cursor.principal = call.principal
     hold: Hold | None
     if producer is not None:
         hold = _hold(desk, producer, failure)

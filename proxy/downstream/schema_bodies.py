@@ -245,6 +245,11 @@ def _readiness() -> Json:
         {
             "status": {"enum": ["ready", "not ready"]},
             "reasons": {"type": "array", "items": {"type": "string"}},
+            "config": {
+                "type": "string",
+                "description": "Since when the config's file is not valid, and so not in force; "
+                "and, to an operator, what is wrong with it.",
+            },
         },
-        optional=frozenset({"reasons"}),
+        optional=frozenset({"reasons", "config"}),
     )

@@ -62,6 +62,8 @@ class Principal(msgspec.Struct, frozen=True):
     """What its key may use, beside what holds for everybody (`pools`)."""
     max_output_tokens: int | None = None
     """Of one answer, by its key's quota."""
+    digest: bytes = b""
+    """By which its key is known again (`Keyring.again`)."""
 
     @property
     def is_operator(self) -> bool:
@@ -76,27 +78,39 @@ class Keyring:
     """Who everybody is while no key is configured."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
-        self._keys = {key.digest: key for key in keys}
+        self._principals = {key.digest: _principal(key) for key in keys}
 
     @property
     def is_open(self) -> bool:
         """No key is configured: whoever reaches the proxy may use it."""
-        return not self._keys
+        return not self._principals
 
     def find(self, credential: str, now: float) -> Principal | None:
         """Whom a presented secret speaks for at `now` (Unix seconds); None for nobody."""
-        key = self._keys.get(digest(credential))
-        if key is None or (key.expires_at is not None and key.expires_at <= now):
+        return self._find(digest(credential), now)
+
+    def again(self, principal: Principal, now: float) -> Principal | None:
+        """Whom the key of a principal of this or an earlier keyring speaks for now."""
+        return self._find(principal.digest, now)
+
+    def _find(self, digest: bytes, now: float) -> Principal | None:
+        principal = self._principals.get(digest)
+        if principal is None or (principal.expires_at is not None and principal.expires_at <= now):
             return None
-        return Principal(
-            owner=key.owner,
-            key_name=key.name,
-            role=key.role,
-            models=key.models,
-            expires_at=key.expires_at,
-            limits=key.limits,
-            max_output_tokens=key.max_output_tokens,
-        )
+        return principal
+
+
+def _principal(key: Key) -> Principal:
+    return Principal(
+        owner=key.owner,
+        key_name=key.name,
+        role=key.role,
+        models=key.models,
+        expires_at=key.expires_at,
+        limits=key.limits,
+        max_output_tokens=key.max_output_tokens,
+        digest=key.digest,
+    )
 
 
 def digest(secret: str) -> bytes:

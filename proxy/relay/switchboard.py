@@ -240,6 +240,10 @@ class Switchboard:
             state, after, lingers_s=lingers_s, counts=counts, is_bound=is_bound
         )
 
+    def revoke(self, is_lost: Callable[[Cursor], bool]) -> None:
+        """Close the cursors of those who may not read any more."""
+        self._readers.revoke(is_lost)
+
     # --- stopping and erasing -------------------------------------------------------------------
 
     async def cancel(self, stream: StreamId) -> State:
