@@ -92,6 +92,9 @@ def _check(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
     file = ConfigFile(path, env)
     config = file.parse(file.read())
     sys.stdout.write(f"{path} is valid.\n\n{describe(config, time.time())}")
+    if config.warnings:
+        listed = "".join(f"  {warning}\n" for warning in config.warnings)
+        sys.stdout.write(f"\nPerhaps not meant:\n{listed}")
     return _OK
 
 

@@ -27,10 +27,15 @@ def read_usd(value: object, low: int, high: int) -> int | None:
     return int(exact) if exact == int(exact) and low <= exact <= high else None
 
 
+def usd(microdollars: int) -> str:
+    """An amount as it is written."""
+    whole, rest = divmod(microdollars, MICRODOLLARS)
+    return f"{whole}.{rest:06}".rstrip("0").rstrip(".")
+
+
 def expected_usd(low: int, high: int) -> str:
     """What `read_usd` wants, in words."""
-    least = f"{Decimal(low) / MICRODOLLARS:f}"
-    return f"an amount of USD from {least} to {high // MICRODOLLARS}, with 6 decimals at most"
+    return f"an amount of USD from {usd(low)} to {usd(high)}, with 6 decimals at most"
 
 
 def read_price(value: object, path: Path, problems: Problems) -> Price | None:

@@ -20,7 +20,7 @@ from tests.talking import talking
 WORKERS = 3
 CHANGED_S = 2.0
 SILENT_S = 5.0
-ANN, BOB, OPS = "ms_ann-secret-000", "ms_bob-secret-000", "ms_ops-secret-000"
+ANN, BOB, OPS = "ann-secret-000000", "bob-secret-000000", "ops-secret-000000"
 
 
 def key(name: str, secret: str, more: str = "") -> str:
@@ -90,7 +90,7 @@ def readiness(
 def test_a_changed_file_is_in_force_on_every_worker_within_two_seconds(
     server: Served, tmp_path: Path
 ) -> None:
-    cora = "ms_cora-secret-00"
+    cora = "cora-secret-0000000"
 
     async def scenario() -> None:
         assert await everywhere(status_of(server.url, cora)) == {401}
@@ -297,7 +297,7 @@ def test_a_key_that_is_taken_out_of_the_file_falls_silent_on_every_transport(
             gone_at = time.monotonic()
             (tmp_path / "server.toml").write_text(CONFIG)
             silenced = await asyncio.gather(*reading)
-            assert max(silenced) - gone_at < CHANGED_S + SILENT_S
+            assert max(silenced) - gone_at < SILENT_S
             assert (await whole)[-1].data == "[DONE]"
 
     asyncio.run(scenario())
