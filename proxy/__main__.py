@@ -8,6 +8,7 @@ locals, because either may hold a secret.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import re
@@ -21,13 +22,16 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy import config
+from proxy.app import WallClock
 from proxy.arguments import parser
-from proxy.config import Config, Secret, describe
+from proxy.config import Config, Secret, all_limits, compare, describe
+from proxy.config.addresses import wrong_address
 from proxy.config.secret import Unset, Wrong, resolve
 from proxy.errors import ConfigInvalid, MidstreamError
 from proxy.observe import Observer, open_log
 from proxy.policy.keys import RANDOM_BYTES, digest, new_secret
 from proxy.serving import ConfigFile, read_secret, serve
+from proxy.store.looking import look, own_url
 from proxy.stream import StreamId
 from proxy.terminal.bench import BenchWish, bench
 from proxy.terminal.server import Server
@@ -95,7 +99,29 @@ def _check(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
     if config.warnings:
         listed = "".join(f"  {warning}\n" for warning in config.warnings)
         sys.stdout.write(f"\nPerhaps not meant:\n{listed}")
+    if asked.against or asked.before:
+        sys.stdout.write(f"\n{_compared(asked, env, config)}")
     return _OK
+
+
+def _compared(asked: argparse.Namespace, env: Mapping[str, str], config: Config) -> str:
+    """What the config would change, for what is used and what runs, if a store is to be asked."""
+    before = None
+    if asked.before:
+        file = ConfigFile(Path(asked.before), env)
+        before = file.parse(file.read())
+    if not asked.against:
+        return compare(config, (), {}, before)
+    url = asked.against
+    if url == "config":
+        url = own_url(config.store)
+    elif url.startswith(("env:", "file:")):
+        url = _revealed("--against", url, env).reveal()
+    what = wrong_address(url)
+    if what or url in {"embedded", "memory://"}:
+        raise ConfigInvalid((f"--against {what or 'wants the address of a Redis, or config'}",))
+    seen = asyncio.run(look(url, config.store, all_limits(config), WallClock()))
+    return compare(config, seen.standings, seen.running, before)
 
 
 def _key_new(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
@@ -107,7 +133,7 @@ def _key_new(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
     if asked.operator:
         lines.append('role = "operator"')
     path = _find(None, env)
-    place = f"{path}, and start midstream again"
+    place = f"{path}, where a running midstream notices it"
     if path == _SHIPPED:
         place = f"a config.toml in this directory (begin with a copy of {path})"
     section = "\n".join(lines)
@@ -194,14 +220,18 @@ def _key(given: str | None, env: Mapping[str, str], *, has_default: bool) -> Sec
     """What the reference refers to; without one, $MIDSTREAM_KEY if it may be that and is set."""
     if given is None and not (has_default and env.get("MIDSTREAM_KEY")):
         return None
-    found = resolve(given or "env:MIDSTREAM_KEY", env, read_secret)
+    return _revealed("--key", given or "env:MIDSTREAM_KEY", env)
+
+
+def _revealed(option: str, reference: str, env: Mapping[str, str]) -> Secret:
+    found = resolve(reference, env, read_secret)
     match found:
         case Secret():
             return found
         case Unset():
-            raise ConfigInvalid((f"--key: {found.reason}",))
+            raise ConfigInvalid((f"{option}: {found.reason}",))
         case Wrong():
-            raise ConfigInvalid((f"--key {found.what}",))
+            raise ConfigInvalid((f"{option} {found.what}",))
 
 
 # --- the file -----------------------------------------------------------------------------------

@@ -36,8 +36,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _serve(commands.add_parser("serve", help="run the proxy"))
-    checking = commands.add_parser("check", help="say what a config means, or what is wrong")
-    checking.add_argument("file", nargs="?", metavar="FILE", help="the config to check")
+    _check(_explained(commands, "check", "say what a config means, or what is wrong", _CHECK))
     keys = commands.add_parser("key", help="make keys for applications")
     _key_new(keys.add_subparsers(dest="key_command", required=True, metavar="COMMAND"))
     _tail(_explained(commands, "tail", "follow a stream", _TAIL))
@@ -47,6 +46,29 @@ def parser() -> argparse.ArgumentParser:
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
+
+
+_CHECK = """
+    Say what a config means, or everything that is wrong with it, with lines.
+
+    examples:
+      midstream check
+      midstream check new.toml --against config
+      midstream check new.toml --against env:REDIS_URL --from config.toml
+"""
+
+
+def _check(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", nargs="?", metavar="FILE", help="the config to check")
+    command.add_argument(
+        "--against",
+        metavar="STORE",
+        help="say what it would change for what is used: the address of a store, "
+        "a reference to one (env:NAME, file:PATH), or config for the file's own",
+    )
+    command.add_argument(
+        "--from", dest="before", metavar="FILE", help="and compared with this file, now in force"
+    )
 
 
 def _explained(commands: Commands, name: str, summary: str, said: str) -> argparse.ArgumentParser:

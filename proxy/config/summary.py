@@ -38,7 +38,7 @@ def _lines(config: Config, now: float) -> Iterator[str]:
     access = "with a key" if config.keys else "open access, no key needed"
     yield f"listens on  {server.url}, {reach}, {access}"
     yield f"store       {store.address}"
-    kept, longest = _duration(store.retention_s), _duration(store.retention_max_s)
+    kept, longest = duration(store.retention_s), duration(store.retention_max_s)
     yield f"streams     kept {kept} after their end, {longest} if asked for; {_detach(config)}"
     on = [(name, _provider(provider)) for name, provider in config.providers.items()]
     yield from _table("providers", on, config.off)
@@ -65,7 +65,7 @@ def _detach(config: Config) -> str:
         case 0:
             return "they stop when the last reader leaves"
         case grace_s:
-            return f"they stop {_duration(grace_s)} after the last reader left"
+            return f"they stop {duration(grace_s)} after the last reader left"
 
 
 def _provider(provider: Provider) -> str:
@@ -117,7 +117,8 @@ def _key(key: Key, now: float) -> str:
     return f"{told}, {'EXPIRED' if key.expires_at <= now else 'expires'} {moment}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit that they are a whole number of."""
     for unit_s, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= unit_s and seconds % unit_s == 0:
             return f"{seconds / unit_s:g} {unit}"
