@@ -24,6 +24,7 @@ from proxy.downstream.problems import handle_error
 from proxy.downstream.revocation import revoke, revoking
 from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
+from proxy.downstream.usage import usage_routes
 from proxy.downstream.websocket.handshake import websocket_routes
 from proxy.observe import Observer
 from proxy.policy.keys import Keyring
@@ -181,6 +182,7 @@ def _litestar(desk: Desk) -> Litestar:
             *generate_routes(desk),
             *streams_routes(desk),
             *models_routes(desk),
+            *usage_routes(desk),
             *websocket_routes(desk),
             *operator_routes(desk, openapi_json()),
         ],

@@ -4,6 +4,7 @@
     ├── CallerError                 the client's
     │   ├── MalformedRequest        400
     │   ├── MalformedEventId        400
+    │   ├── ModelWithoutPrice       400
     │   ├── NotAuthenticated        401
     │   ├── NotPermitted            403
     │   ├── StreamNotFound          404
@@ -108,6 +109,24 @@ class MalformedEventId(CallerError):
     def __str__(self) -> str:
         return (
             f"An event id is a whole number from 0, in decimal digits; {self.given[:40]!r} is not."
+        )
+
+
+class ModelWithoutPrice(CallerError):
+    """Nobody has said what the model costs, and money is limited."""
+
+    code = "model_without_price"
+    param = "model"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return (
+            f"The model {self.model[:100]!r} has no price, and this key has a limit in USD. The "
+            f"operator has to add a price = {{input = ..., output = ...}}, in USD for a million "
+            f"tokens, to the section [models] that serves it."
         )
 
 

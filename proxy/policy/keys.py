@@ -9,7 +9,7 @@ A secret has over 160 random bits, so a slow hash would add nothing but load.
 import enum
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -84,6 +84,11 @@ class Keyring:
     def is_open(self) -> bool:
         """No key is configured: whoever reaches the proxy may use it."""
         return not self._principals
+
+    @property
+    def principals(self) -> Sequence[Principal]:
+        """Whom the keys speak for, in the order of the config; also those that have expired."""
+        return tuple(self._principals.values())
 
     def find(self, credential: str, now: float) -> Principal | None:
         """Whom a presented secret speaks for at `now` (Unix seconds); None for nobody."""

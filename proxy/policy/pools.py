@@ -58,3 +58,8 @@ class Pools(msgspec.Struct, frozen=True):
             behind.max_output_tokens,
         )
         return min((tokens for tokens in said if tokens is not None), default=None)
+
+
+def is_own(pool: str) -> bool:
+    """Whether it is of a key or a team, and so no secret to those who share it."""
+    return pool.startswith(("key:", "team:"))
