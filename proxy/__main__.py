@@ -1,4 +1,4 @@
-"""The command line: serve, check, key new, tail, top, bench.
+"""The command line: serve, check, key new, tail, top, usage, bench.
 
 The only reader of arguments and environment. It finds the file, has it parsed, and hands what
 it means to the rest. Exit codes: 0; 1 for what the world refuses, such as a port in use or a
@@ -37,6 +37,7 @@ from proxy.terminal.bench import BenchWish, bench
 from proxy.terminal.server import Server
 from proxy.terminal.tail import TailWish, tail
 from proxy.terminal.top import TopWish, top
+from proxy.terminal.usage import UsageWish, usage
 
 _OK = 0
 _FAILED = 1
@@ -69,6 +70,8 @@ def run(arguments: Sequence[str], env: Mapping[str, str], serve: Serve) -> int:
                 return _tail(asked, env)
             case "top":
                 return _top(asked, env)
+            case "usage":
+                return _usage(asked, env)
             case _:
                 return _bench(asked, env)
     except MidstreamError as error:
@@ -173,6 +176,10 @@ def _top(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
             sort=asked.sort,
         )
     )
+
+
+def _usage(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
+    return usage(UsageWish(_server(asked, env), asked.of, asked.json))
 
 
 def _bench(asked: argparse.Namespace, env: Mapping[str, str]) -> int:

@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     _key_new(keys.add_subparsers(dest="key_command", required=True, metavar="COMMAND"))
     _tail(_explained(commands, "tail", "follow a stream", _TAIL))
     _top(_explained(commands, "top", "watch what a proxy does", _TOP))
+    _usage(_explained(commands, "usage", "what is used of each limit", _USAGE))
     _bench(_explained(commands, "bench", "measure a provider, or a proxy", _BENCH))
     return made
 
@@ -167,6 +168,23 @@ def _top(watching: argparse.ArgumentParser) -> None:
         help=f"which streams come first: the oldest, or the fastest (default: {SORTS[0]})",
     )
     _server(watching)
+
+
+_USAGE = """
+    Say what is used of each limit, what is left, and when it is whole again. A user's key sees its
+    own limits and those of its team, an operator's sees all keys, and what is above them.
+
+    examples:
+      midstream usage
+      midstream usage --of shop
+      midstream usage --json | jq '.data[].limits[] | select(.remaining == 0)'
+"""
+
+
+def _usage(asking: argparse.ArgumentParser) -> None:
+    asking.add_argument("--of", type=_one_of(Name), metavar="NAME", help="only of this key")
+    asking.add_argument("--json", action="store_true", help="print the server's answer instead")
+    _server(asking)
 
 
 _BENCH = """

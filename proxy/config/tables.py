@@ -19,7 +19,7 @@ from proxy.config.quotas import Quota
 from proxy.config.secret import Secret
 from proxy.policy.keys import Key, Role
 from proxy.policy.pools import Pools
-from proxy.policy.quotas import Price
+from proxy.stream import Price
 from proxy.policy.routes import Route, Target
 from proxy.stream import Detach
 

@@ -16,7 +16,7 @@ from proxy.config.money import expected_usd, read_price, read_usd
 from proxy.config.problems import Problems
 from proxy.config.quotas import USD_MAX, Usd
 from proxy.config.secret import Secret, Unset, Wrong, resolve
-from proxy.policy.quotas import Price
+from proxy.stream import Price
 from proxy.policy.routes import Target
 from proxy.stream import Detach
 

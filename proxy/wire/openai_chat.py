@@ -44,6 +44,7 @@ _USAGE_NULL_AS_USUAL = b',"usage":null'
 _CANDIDATES_MAX = 8
 """How many members are tried. Chosen: each costs a decode; one is the rule, three a curiosity."""
 
+
 class _Delta(msgspec.Struct, gc=False):
     """The fields in which a model says something. As written, for vendors differ in type."""
 

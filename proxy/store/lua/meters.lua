@@ -51,12 +51,14 @@ end
 local function fill(key, amount, count)
   local used, at = drained(key, amount)
   used = math.max(0, used + count * MINUTE_MS)
+  if used == 0 then return redis.call('DEL', key) end
   redis.call('HSET', key, 'used', string.format('%.0f', used), 'at', string.format('%.0f', at))
   redis.call('PEXPIRE', key, math.ceil(used / amount) + DAY_MS)
 end
 
 local function count(key, over, more)
   local used = math.max(0, tonumber(redis.call('GET', key) or 0) + more)
+  if used == 0 then return redis.call('DEL', key) end
   redis.call('SET', key, string.format('%.0f', used), 'PXAT', string.format('%.0f', over + KEEP_MS))
 end
 
