@@ -1,7 +1,7 @@
 """What a create has to pass, and the most that it can use: worked out before anything is asked.
 
-Pure. What surprises: where no limit is on tokens or money, and no quota bounds an answer, nothing is
-looked at, and the request goes on as the client wrote it.
+Pure. What surprises: where no limit is on tokens or money, and no quota bounds an answer, nothing
+is looked at, and the request goes on as the client wrote it.
 """
 
 from typing import NamedTuple

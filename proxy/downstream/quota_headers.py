@@ -1,8 +1,8 @@
 """What is left, in the headers of an answer: as OpenAI says it, as Anthropic does, and as the IETF.
 
-Pure, and done once for an answer. Of several limits of one kind the tightest is told. What surprises:
-``-tokens`` is of the minute, the day or the month, whichever leaves the least; and money above all
-keys is the operator's own matter, so no header tells it.
+Pure, and done once for an answer. Of several limits of one kind the tightest is told. What
+surprises: ``-tokens`` is of the minute, the day or the month, whichever leaves the least; and money
+above all keys is the operator's own matter, so no header tells it.
 """
 
 from collections.abc import Iterable, Sequence

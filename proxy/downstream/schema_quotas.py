@@ -34,7 +34,7 @@ def quota_header_definitions() -> dict[str, Json]:
             {"type": "string"}, "What each of them leaves, and for how long.", is_always=False
         ),
     }
-    resets = (
+    resets: tuple[tuple[str, Json, str], ...] = (
         (_OPENAI, {"type": "string", "pattern": _DURATION}, "In how long"),
         (_ANTHROPIC, {"type": "string", "format": "date-time"}, "When"),
     )

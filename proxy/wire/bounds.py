@@ -1,10 +1,10 @@
 """How many tokens a request can be at most, before anybody has counted them.
 
 Pure, and strict for text: a token of a byte-level tokenizer is one byte or more, and JSON spells
-no text in fewer bytes than UTF-8 has. So the bytes of the request's fields are more than its tokens,
-and their quotes and names more than what a chat template puts around a message. Whatever passes this
-bound in the end (files, pages, what a provider's own tools read) becomes a debt when it is counted.
-What surprises: an English text is a quarter of its bound. The rest comes back at the settlement.
+no text in fewer bytes than UTF-8 has. So the bytes of a request's fields are more than its tokens,
+and their quotes and names more than what a chat template puts around a message. Whatever is more
+in the end (pages of files, what a provider's own tools read) becomes a debt when it is counted.
+What surprises: an English text is a quarter of its bound. The rest comes back when it is settled.
 """
 
 import msgspec

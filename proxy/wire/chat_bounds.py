@@ -1,10 +1,10 @@
 """What a chat completion can use at most: its text as in `bounds`, and what is not text.
 
-| part          | held                                                                             |
-| image         | 85 tokens in low detail, else 4,000; more (some small models' tiles) is a debt     |
-| audio         | one token for 100 characters of base64: 10 a second, at 8 kbit/s or more         |
-| file          | 10,000 tokens; what its pages are more is a debt                                 |
-| web search    | nothing; what it reads is a debt                                                 |
+| part       | held                                                                           |
+| image      | 85 tokens in low detail, else 4,000; more (some small models' tiles) is a debt |
+| audio      | a token for 100 characters of base64: 10 a second, at 8 kbit/s or more         |
+| file       | 10,000 tokens; what its pages are more is a debt                               |
+| web search | nothing; what it reads is a debt                                               |
 
 A predicted output counts as output, because what of it is rejected is paid for as that.
 """
