@@ -20,7 +20,7 @@ CONFIG = (
     '[store]\nurl = "embedded"\npath = "data"\n'
     + scripted()
     + f"[quotas.rate]\nrequests_per_minute = {BURST}\ntokens_per_minute = 10000000\n"
-    + "[quotas.budget]\ntokens_per_day = 1500\n"
+    + "[quotas.budget]\ntokens_per_day = 10000\n"
     + "".join(
         f'[keys.{key}]\nsecret = "env:{key.upper().replace("-", "_")}"\n'
         f'quota = "{key.partition("-")[0]}"\n'
@@ -36,10 +36,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-def use_up(url: str, key: str, count: int, max_tokens: int = 10) -> None:
+def use_up(url: str, key: str, count: int) -> None:
     body = {
-        "model": "said/text",
-        "max_tokens": max_tokens,
+        "model": "said/usage",
+        "max_tokens": 10,
         "messages": [{"role": "user", "content": "hi"}],
     }
 
@@ -89,11 +89,12 @@ def test_an_sdk_whose_budget_is_used_up_asks_once_and_is_told_why(
     server: Served, sdks: Sdks, kind: Kind, sdk: str
 ) -> None:
     key, before = f"budget-{kind}-{sdk}", refusals(server)
+    use_up(server.url, key, 10)
     begun = time.monotonic()
     (heard,) = sdks[sdk](
         kind,
         server.url,
-        [question(kind, "create", "said/text", "x" * 2000)],
+        [question(kind, "create", "said/text", max_tokens=9700)],
         key=f"secret-of-{key}",
         max_retries=2,
     )
@@ -103,6 +104,8 @@ def test_an_sdk_whose_budget_is_used_up_asks_once_and_is_told_why(
     assert heard.error is not None
     assert heard.error.status == 429
     assert heard.error.name == "RateLimitError"
+    assert "Try again in" in heard.error.message
+    assert int(heard.error.retry_after or "0") > 60
     if kind == "openai":
         assert (heard.error.code, heard.error.type) == ("insufficient_quota", "insufficient_quota")
     elif sdk != "node" or heard.error.type is not None:

@@ -87,7 +87,7 @@ def test_a_bound_that_is_none_is_refused_by_name(wrong: object) -> None:
 
 @given(text=st.text(), is_ascii=st.booleans(), name=st.sampled_from([CHAT, MESSAGES]))
 def test_every_byte_of_every_text_is_counted_however_it_is_spelled(
-    text: str, name: str, is_ascii: bool  # noqa: FBT001 - drawn by hypothesis
+    text: str, name: str, is_ascii: bool
 ) -> None:
     messages = [{"role": "user", "content": [{"type": "text", "text": text}]}] * 3
     body = {"model": "m", "messages": messages, "tools": [{"name": text}], "max_tokens": 1}
