@@ -63,7 +63,7 @@ class Meters:
             self.holds[stream] = Hold(ask, [(place, limit) for limit, place, _ in found])
         return refused
 
-    def settle(self, stream: StreamId, use: Use, now_s: float) -> None:
+    def settle(self, stream: StreamId, use: Use | None, now_s: float) -> None:
         """What it held becomes what it used."""
         hold = self.holds.pop(stream, None)
         if hold is None:
@@ -72,7 +72,8 @@ class Meters:
             now_ms = int(now_s * 1000)
             meter = self.meters.get(place, Bucket(0, now_ms))
             is_crowd = isinstance(meter, Crowd)
-            more = -1 if is_crowd else settled(limit.kind, hold.ask, use)
+            used = Use(hold.ask.tokens, hold.ask.microdollars) if use is None else use
+            more = -1 if is_crowd else settled(limit.kind, hold.ask, used)
             if more:
                 self.meters[place] = taken(meter, limit, more, now_ms)
 
