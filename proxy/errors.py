@@ -17,6 +17,7 @@
     │   ├── UnsupportedMediaType    415
     │   ├── IdempotencyMismatch     422
     │   ├── UpgradeRequired         426
+    │   ├── QuotaExceeded           429
     │   ├── AlreadySubscribed       on a WebSocket
     │   └── SubscriptionLimit       on a WebSocket
     ├── ProviderError               the provider's
@@ -47,9 +48,13 @@ render. No exception here ever holds a credential or a prompt.
 This is longer than a file should be because a tree has one place.
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from proxy.stream import Problem, StreamId
+
+if TYPE_CHECKING:  # the tree stands below the arithmetic, and only carries what that worked out
+    from proxy.policy.quotas import Refusal, Standing
 
 
 class MidstreamError(Exception):
@@ -266,6 +271,80 @@ class UpgradeRequired(CallerError):
             "This path takes WebSocket handshakes (RFC 6455, version 13) alone; "
             "GET /v1/streams/{id}/events needs none."
         )
+
+
+class QuotaExceeded(CallerError):
+    """A limit says no, and nothing was charged. `standings` is what is left of all that count."""
+
+    status = 429
+    is_retryable = True
+
+    def __init__(self, refusal: "Refusal", standings: "Sequence[Standing]" = ()) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+        self.standings = standings
+        limit = refusal.limit
+        self.kind: str = limit.kind
+        self.pool = limit.pool
+        self.amount = limit.amount
+        wait_s = refusal.retry_after_s
+        self.is_used_up = wait_s is None or wait_s > _RETRY_WITHIN_S
+        self.retry_after_s = None if self.is_used_up else wait_s
+
+    def problem(self) -> Problem:
+        """Who would wait for long is told so, and not to try again."""
+        return Problem(
+            status=self.status,
+            code="insufficient_quota" if self.is_used_up else "rate_limit_exceeded",
+            message=str(self),
+            retry_after_s=self.retry_after_s,
+            is_retryable=not self.is_used_up,
+        )
+
+    def __str__(self) -> str:
+        name, _, of = self.pool.partition(":")
+        who = _POOLS.get(name, name).format(of)
+        amount: float | int = self.amount
+        if self.kind.startswith("usd"):
+            amount = self.amount / 1_000_000
+        limit = _LIMITS[self.kind].format(amount)
+        if self.refusal.retry_after_s is None:
+            return f"{who} may have {limit}, and this request alone may need more."
+        left = next((s.remaining for s in self.standings if s.limit == self.refusal.limit), 0)
+        told = f"${left / 1_000_000:,.2f}" if self.kind.startswith("usd") else f"{left:,}"
+        wait = _in_words(self.refusal.retry_after_s)
+        return f"{who} may have {limit}; {told} of it is left. Try again in {wait}."
+
+
+_RETRY_WITHIN_S = 60.0
+"""A longer wait is nothing for a retry. Specified (quotas)."""
+
+_POOLS = {
+    "key": "This key",
+    "team": "The team {!r}",
+    "all": "Everybody together",
+    "provider": "All that goes to provider {!r}",
+}
+"""Who shares a limit, in words."""
+
+_LIMITS = {
+    "requests_per_minute": "{:,} requests a minute",
+    "tokens_per_minute": "{:,} tokens a minute",
+    "concurrent_streams": "{:,} streams at a time",
+    "tokens_per_day": "{:,} tokens a day",
+    "tokens_per_month": "{:,} tokens a month",
+    "usd_per_day": "${:,.2f} a day",
+    "usd_per_month": "${:,.2f} a month",
+}
+"""Every kind of limit, in words."""
+
+
+def _in_words(seconds: float) -> str:
+    """A wait, rounded up."""
+    for size, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds > 2 * size:
+            return f"{-int(-seconds // size)} {name}"
+    return f"{max(1, -int(-seconds // 1))} s"
 
 
 class AlreadySubscribed(CallerError):

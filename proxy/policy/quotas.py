@@ -13,7 +13,7 @@ from typing import assert_never
 
 import msgspec
 
-from proxy.stream import Usage
+from proxy.stream import Price, Usage
 
 MINUTE_MS = 60_000
 """A bucket drains its whole limit in this time."""
@@ -210,15 +210,6 @@ def refusal(meters: Sequence[tuple[Limit, Meter]], ask: Ask, now_ms: int) -> Ref
 
 
 # --- money ------------------------------------------------------------------------------------
-
-
-class Price(msgspec.Struct, frozen=True):
-    """Of a target, in micro-dollars for a million tokens."""
-
-    input: int
-    cached_input: int
-    output: int
-    reasoning: int
 
 
 def cost(usage: Usage, price: Price) -> int:

@@ -19,6 +19,7 @@ from proxy.errors import (
     stream_problem,
 )
 from proxy.observe import Observer
+from proxy.policy.quotas import Ask, Limit, Standing
 from proxy.relay.lifecycle import Phase, is_detached
 from proxy.relay.ports import Outcome, Provider, UpstreamRequest
 from proxy.relay.writer import Writer
@@ -32,12 +33,17 @@ cost more than parsing it."""
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What a producer is to do: whom to ask, what, and how to hear the answer."""
+    """What a producer is to do: whom to ask, what, and how to hear the answer.
+
+    And what that may use at most, and under which limits.
+    """
 
     provider: Provider
     request: UpstreamRequest
     dialect: Dialect
     translator: Translator
+    limits: Sequence[Limit] = ()
+    ask: Ask = Ask()
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -57,6 +63,8 @@ class Producer:
         self.work = work
         self.finished = asyncio.Event()
         """Set when `run` has returned: the provider is closed, the ledger told."""
+        self.standings: Sequence[Standing] = ()
+        """What was left of each limit when it was admitted."""
         self._observer = observer
         self._event_bytes_max = event_bytes_max
         self._task: asyncio.Task[None] | None = None

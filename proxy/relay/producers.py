@@ -3,12 +3,28 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 
-from proxy.errors import Draining, StoreFull, StoreUnavailable, StreamLimitReached
+from proxy.errors import (
+    Draining,
+    QuotaExceeded,
+    StoreFull,
+    StoreUnavailable,
+    StreamLimitReached,
+)
 from proxy.observe import Observer
 from proxy.relay.committer import Committer
 from proxy.relay.errands import Errands
 from proxy.relay.lifecycle import Phase
-from proxy.relay.ports import Admission, Append, Claim, Clock, Journal, Ledger, Outcome, Repeat
+from proxy.relay.ports import (
+    Admission,
+    Append,
+    Claim,
+    Clock,
+    Journal,
+    Ledger,
+    Outcome,
+    Refused,
+    Repeat,
+)
 from proxy.relay.producer import Producer, Work
 from proxy.relay.readers import Readers
 from proxy.relay.sweep import settle
@@ -66,13 +82,14 @@ class Producers(Mapping[StreamId, Producer]):
     async def start(self, birth: Birth, work: Work, claim: Claim | None) -> Producer | Repeat:
         """Admit and create a stream and start its producer; or the earlier use of the claim.
 
-        Nothing has reached the provider when this raises. Two round trips.
+        Nothing has reached the provider when this raises. Two round trips. Raises `QuotaExceeded`,
+        `Draining`, `StreamLimitReached`, `StoreFull`, `StoreUnavailable`.
         """
         if self.is_draining:
             raise Draining
         if len(self._running) >= self._streams_max:
             raise StreamLimitReached(self._streams_max)
-        repeat = await self._ledger.admit(
+        admitted = await self._ledger.admit(
             Admission(
                 stream=birth.id,
                 owner=birth.owner,
@@ -80,10 +97,14 @@ class Producers(Mapping[StreamId, Producer]):
                 keep_s=work.provider.deadlines.total_s + birth.retention_s,
                 tag=birth.tag,
                 claim=claim,
+                limits=work.limits,
+                ask=work.ask,
             )
         )
-        if repeat is not None:
-            return repeat
+        if isinstance(admitted, Repeat):
+            return admitted
+        if isinstance(admitted, Refused):
+            raise QuotaExceeded(admitted.refusal, admitted.standings)
         await self._create(birth)
         if claim is not None:
             await self._check_claim(birth, claim)
@@ -91,6 +112,7 @@ class Producers(Mapping[StreamId, Producer]):
         producer = Producer(
             writer, work, self._observer, event_bytes_max=self._limits.event_bytes_max
         )
+        producer.standings = admitted.standings
         self._running[birth.id] = producer
         self._observer.stream_started(birth)
         self._errands.tasks.create_task(producer.run(self._after_end))

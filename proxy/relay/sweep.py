@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 
 from proxy.errors import StoreUnavailable, stream_problem
 from proxy.observe import Observer
+from proxy.policy.quotas import Use, cost
 from proxy.relay.committer import Committer
 from proxy.relay.ports import Journal, Ledger
 from proxy.relay.writer import Writer
@@ -102,4 +103,12 @@ async def settle(ledger: Ledger, stream: StreamId, state: State | None) -> None:
         key = state.birth.idempotency_key
         if key is not None:
             await ledger.release(state.birth.owner, key, stream)
-    await ledger.settle(stream)
+    await ledger.settle(stream, Use() if state is None else _use(state))
+
+
+def _use(state: State) -> Use:
+    usage, price = state.usage, state.birth.price
+    if usage is None:
+        return Use()
+    money = 0 if price is None else cost(usage, price)
+    return Use(usage.input_tokens + usage.output_tokens, money)

@@ -14,7 +14,6 @@ from proxy.policy.quotas import (
     Kind,
     Limit,
     Meter,
-    Price,
     Use,
     cost,
     cost_at_most,
@@ -25,7 +24,7 @@ from proxy.policy.quotas import (
     wait_ms,
     wanted,
 )
-from proxy.stream import Usage
+from proxy.stream import Price, Usage
 
 START_MS = 1_800_000_000_000
 amounts = st.integers(1, 10_000_000)

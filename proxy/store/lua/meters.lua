@@ -1,6 +1,6 @@
 -- The meters of quotas: the twin of policy/quotas.py, which says what they mean. A limit is
 -- {type, unit, amount, key, then name, begin and end of three windows if it is a budget}; its
--- type 1 a bucket (a hash: used, at), 2 a counter (a string, one for each window), 3 a crowd (a
+-- type 1 a bucket (a hash: used, at), 2 a counter (a hash: used; one for each window), 3 a crowd (a
 -- sorted set: until when each stream can be there at most); its unit 0 the create itself, 1
 -- tokens, 2 micro-dollars. A meter is told as two numbers: used and at, used and end, or how many and 0.
 -- The keys of windows cannot be declared, but share the ledger's slot.
@@ -25,6 +25,10 @@ local function drained(key, amount)
   return used, at
 end
 
+local function spent(key)
+  return tonumber(redis.call('HMGET', key, 'used')[1] or 0)
+end
+
 -- What a limit's meter shows, and the key that it is in.
 local function meter(limit)
   if limit[1] == 1 then
@@ -32,7 +36,7 @@ local function meter(limit)
     return used, at, limit[4]
   elseif limit[1] == 2 then
     local key, over = window(limit)
-    return tonumber(redis.call('GET', key) or 0), over, key
+    return spent(key), over, key
   end
   redis.call('ZREMRANGEBYSCORE', limit[4], '-inf', NOW)
   return redis.call('ZCARD', limit[4]), 0, limit[4]
@@ -51,20 +55,23 @@ end
 local function fill(key, amount, count)
   local used, at = drained(key, amount)
   used = math.max(0, used + count * MINUTE_MS)
+  if used == 0 then return redis.call('DEL', key) end
   redis.call('HSET', key, 'used', string.format('%.0f', used), 'at', string.format('%.0f', at))
   redis.call('PEXPIRE', key, math.ceil(used / amount) + DAY_MS)
 end
 
 local function count(key, over, more)
-  local used = math.max(0, tonumber(redis.call('GET', key) or 0) + more)
-  redis.call('SET', key, string.format('%.0f', used), 'PXAT', string.format('%.0f', over + KEEP_MS))
+  local used = math.max(0, spent(key) + more)
+  if used == 0 then return redis.call('DEL', key) end
+  redis.call('HSET', key, 'used', string.format('%.0f', used))
+  redis.call('PEXPIREAT', key, string.format('%.0f', over + KEEP_MS))
 end
 
 -- Hold what a stream asks for under all limits, or under none. Returns whether it may, and all
 -- meters, as they are then.
 local function hold(key, stream, limits, tokens, money, keep_ms)
   local told, places, may = {}, {}, true
-  local is_held = redis.call('EXISTS', key) == 1
+  local is_held = redis.call('HMGET', key, 'tokens')[1]
   for i, limit in ipairs(limits) do
     local used, at, place = meter(limit)
     told[2 * i - 1], told[2 * i] = used, at
