@@ -9,7 +9,7 @@ from decimal import Decimal
 from proxy.config.expectations import nearest
 from proxy.config.lines import Path
 from proxy.config.problems import Problems
-from proxy.policy.quotas import Price
+from proxy.stream import Price
 
 MICRODOLLARS = 1_000_000
 """In a dollar."""

@@ -19,9 +19,8 @@ from proxy.config.quotas import Quota
 from proxy.config.secret import Secret
 from proxy.policy.keys import Key, Role
 from proxy.policy.pools import Pools
-from proxy.policy.quotas import Price
 from proxy.policy.routes import Route, Target
-from proxy.stream import Detach
+from proxy.stream import Detach, Price
 
 _KIB = 1024
 _MIB = 1024 * 1024

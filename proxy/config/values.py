@@ -16,9 +16,8 @@ from proxy.config.money import expected_usd, read_price, read_usd
 from proxy.config.problems import Problems
 from proxy.config.quotas import USD_MAX, Usd
 from proxy.config.secret import Secret, Unset, Wrong, resolve
-from proxy.policy.quotas import Price
 from proxy.policy.routes import Target
-from proxy.stream import Detach
+from proxy.stream import Detach, Price
 
 NOT_A_TABLE = "must be a table, written as a section of its own"
 _DETACH_S_MAX = 86_400  # chosen: a day, like every wait of the file

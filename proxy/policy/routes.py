@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from proxy.errors import MalformedRequest, ModelNotFound
-from proxy.policy.quotas import Price
+from proxy.stream import Price
 
 MODEL_CHARS_MAX = 200
 """The longest model name that is looked up. Chosen: several times the longest there is."""
