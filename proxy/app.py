@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
@@ -116,23 +116,31 @@ async def running_app(
             ping=store.ping,
         )
 
-        def reload(changed: Config) -> None:
-            """Everything that can fail comes first. Raises `ConfigInvalid`."""
-            desk.providers = fleet.change(changed.providers, switchboard.providers_in_use())
-            desk.routes = _routes(changed, dialects)
-            desk.keyring = Keyring(changed.keys)
-            desk.pools = changed.pools
-            desk.settings = _http_settings(changed)
-            desk.refused = None
-            revoke(desk)
-            observer.reloaded(needs_restart(config, changed))
-
         await stack.enter_async_context(revoking(desk))
+        asgi = Front(_litestar(desk), observer, entropy)
+        reload = _reload_from(config, desk, fleet)
 
         def refuse(refusal: ConfigRefusal) -> None:
             desk.refused = refusal
 
-        yield App(Front(_litestar(desk), observer, entropy), switchboard, store, reload, refuse)
+        yield App(asgi, switchboard, store, reload, refuse)
+
+
+def _reload_from(config: Config, desk: Desk, fleet: Fleet) -> Callable[[Config], None]:
+    """What `App.reload` does, in a process that was started with `config`."""
+
+    def reload(changed: Config) -> None:
+        """Everything that can fail comes first. Raises `ConfigInvalid`."""
+        desk.providers = fleet.change(changed.providers, desk.switchboard.providers_in_use())
+        desk.routes = _routes(changed, desk.dialects)
+        desk.keyring = Keyring(changed.keys)
+        desk.pools = changed.pools
+        desk.settings = _http_settings(changed)
+        desk.refused = None
+        revoke(desk)
+        desk.observer.reloaded(needs_restart(config, changed))
+
+    return reload
 
 
 def _identity(clock: Clock, entropy: Entropy) -> Identity:
@@ -171,7 +179,7 @@ def _http_settings(config: Config) -> HttpSettings:
     )
 
 
-def _routes(config: Config, dialects: dict[str, Dialect]) -> Routes:
+def _routes(config: Config, dialects: Mapping[str, Dialect]) -> Routes:
     return Routes(config.models, {name: dialect.path for name, dialect in dialects.items()})
 
 

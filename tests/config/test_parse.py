@@ -20,9 +20,9 @@ from proxy.config import (
 )
 from proxy.errors import ConfigInvalid
 from proxy.policy.keys import Key, Keyring, Role, digest, new_secret
-from proxy.policy.quotas import Kind, Limit, Price
+from proxy.policy.quotas import Kind, Limit
 from proxy.policy.routes import Route, Target
-from proxy.stream import Detach
+from proxy.stream import Detach, Price
 
 SECRET = "a secret of many chars"
 

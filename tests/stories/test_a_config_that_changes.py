@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import pytest
@@ -16,6 +17,8 @@ from proxy.policy.keys import digest
 from tests.reading import Seen, ask, parse_sse, read_sse, session
 from tests.server import Served, scripted, serving
 from tests.talking import talking
+
+T = TypeVar("T")
 
 WORKERS = 3
 CHANGED_S = 2.0
@@ -47,26 +50,17 @@ def bearer(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
-async def everywhere(ask_one: Callable[[aiohttp.ClientSession], Awaitable[object]]) -> set[object]:
+async def everywhere(ask_one: Callable[[aiohttp.ClientSession], Awaitable[T]]) -> set[T]:
     """What many new connections are told: the kernel deals them out to all workers."""
-    told = set()
+    told: set[T] = set()
     for _ in range(8 * WORKERS):
         async with session() as http:
             told.add(await ask_one(http))
     return told
 
 
-async def becomes(is_so: Callable[[], Awaitable[bool]], within_s: float) -> float:
-    """How long it took."""
-    begun = time.monotonic()
-    while not await is_so():
-        assert time.monotonic() - begun < within_s, "it did not happen"
-        await asyncio.sleep(0.05)
-    return time.monotonic() - begun
-
-
-def status_of(url: str, secret: str) -> Callable[[aiohttp.ClientSession], Awaitable[object]]:
-    async def ask_one(http: aiohttp.ClientSession) -> object:
+def status_of(url: str, secret: str) -> Callable[[aiohttp.ClientSession], Awaitable[int]]:
+    async def ask_one(http: aiohttp.ClientSession) -> int:
         async with http.get(f"{url}/v1/streams", headers=bearer(secret)) as answer:
             return answer.status
 
@@ -149,13 +143,13 @@ def test_an_invalid_file_changes_nothing_and_says_why_until_it_is_mended(
         await asyncio.sleep(CHANGED_S)
         told = await everywhere(readiness(url, OPS))
         assert len(told) == 1
-        ((status, what),) = told  # type: ignore[misc]
+        ((status, what),) = told
         assert status == 200
         assert what.startswith("invalid since 20")
         assert what.partition(": ")[2].startswith(f"line {line}: [streams] nonsense: unknown key")
         assert all(
             says.startswith("invalid since 20") and "nonsense" not in says
-            for _, says in await everywhere(readiness(url))  # type: ignore[misc]
+            for _, says in await everywhere(readiness(url))
         )
         assert await everywhere(status_of(url, ANN)) == {200}
 
@@ -191,7 +185,7 @@ def test_fifty_reloads_under_load_touch_no_stream_that_runs(server: Served, tmp_
             reading = [asyncio.create_task(read(http, stream)) for stream in streams]
             for number in range(reloads):
                 file.write_text(f"# {number}\n" + CONFIG + (key("ann", ANN) if number % 2 else ""))
-                os.kill(server.process.pid, 1)  # SIGHUP: faster than the file is looked at
+                server.process.send_signal(signal.SIGHUP)  # sooner than the file is looked at
                 await ask(http, server.url, "quick/text", headers=bearer(BOB))
                 await asyncio.sleep(0.05)
             for stream, task in zip(streams, reading, strict=True):
