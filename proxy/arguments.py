@@ -3,6 +3,8 @@
 Owns the arguments' names, ranges and help. It reads nothing: neither environment nor files.
 What surprises: a key is never an argument, because everybody on a machine sees those; what is
 given says where the key is.
+
+This is longer than a file should be because all that can be said stands in one place.
 """
 
 import argparse

@@ -43,7 +43,9 @@ class UsageWish(msgspec.Struct, frozen=True):
     is_json: bool
 
 
-class _Limit(msgspec.Struct, frozen=True):
+class Limit(msgspec.Struct, frozen=True):
+    """One limit, as the server tells it."""
+
     kind: str
     amount: int
     used: int
@@ -51,14 +53,16 @@ class _Limit(msgspec.Struct, frozen=True):
     reset_at: datetime
 
 
-class _Pool(msgspec.Struct, frozen=True):
+class Pool(msgspec.Struct, frozen=True):
+    """Who shares limits."""
+
     pool: str
     keys: list[str]
-    limits: list[_Limit]
+    limits: list[Limit]
 
 
 class _Usage(msgspec.Struct, frozen=True):
-    data: list[_Pool]
+    data: list[Pool]
 
 
 def usage(wish: UsageWish) -> int:
@@ -79,7 +83,7 @@ async def _ask(wish: UsageWish) -> msgspec.Raw:
         return await ask(session, wish.server, path, msgspec.Raw)
 
 
-def picture(pools: Iterable[_Pool], now: datetime, width: int) -> Table:
+def picture(pools: Iterable[Pool], now: datetime, width: int) -> Table:
     """The table."""
     has_bar = width >= _NARROW
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -98,7 +102,7 @@ def picture(pools: Iterable[_Pool], now: datetime, width: int) -> Table:
     return table
 
 
-def _title(pool: _Pool) -> Text:
+def _title(pool: Pool) -> Text:
     name, _, of = pool.pool.partition(":")
     said = {"all": "everybody together", "team": f"team {of}", "provider": f"provider {of}"}
     title = Text(visible(said.get(name, of or "key")), style="bold")
@@ -107,7 +111,7 @@ def _title(pool: _Pool) -> Text:
     return title
 
 
-def _row(limit: _Limit, now: datetime, *, has_bar: bool) -> Iterable[Text]:
+def _row(limit: Limit, now: datetime, *, has_bar: bool) -> Iterable[Text]:
     share = limit.used / limit.amount
     style = "red" if not limit.remaining else "yellow" if share >= _NEARLY else "green"
     yield Text("  " + _KINDS.get(limit.kind, visible(limit.kind)))
@@ -124,7 +128,7 @@ def _count(kind: str, count: int) -> str:
     return f"{count / _MICRODOLLARS:,.2f}" if kind.startswith("usd") else f"{count:,}"
 
 
-def _when(limit: _Limit, now: datetime) -> str:
+def _when(limit: Limit, now: datetime) -> str:
     """Minutes are told as a time to wait, days and months as a moment of this machine's clock."""
     if not limit.used:
         return "now"

@@ -82,7 +82,7 @@ def test_a_bound_that_changes_nothing_leaves_every_byte(name: str) -> None:
 def test_a_bound_that_is_none_is_refused_by_name(wrong: object) -> None:
     for field in ("max_tokens", "max_completion_tokens", "n"):
         with pytest.raises(MalformedRequest, match=f"'{field}' must be a whole number from 1"):
-            bounded(CHAT, **{field: wrong})
+            bounded(CHAT, None, **{field: wrong})
 
 
 @given(text=st.text(), is_ascii=st.booleans(), name=st.sampled_from([CHAT, MESSAGES]))
