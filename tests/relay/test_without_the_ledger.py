@@ -58,7 +58,7 @@ class Room:
                 limits=Limits(event_bytes_max=1_000_000, stream_bytes_max=1_000_000),
             ),
         )
-        told = config.ScriptedProvider(recordings=RECORDINGS, events_per_s=2)
+        told = config.ScriptedProvider(recordings=str(RECORDINGS), events_per_s=2)
         self._provider = ScriptedProvider("p", told)
 
     async def create(self, *limits: Limit, claim: Claim | None = None) -> Producer | Repeat:
