@@ -4,6 +4,7 @@
     ├── CallerError                 the client's
     │   ├── MalformedRequest        400
     │   ├── MalformedEventId        400
+    │   ├── ModelWithoutPrice       400
     │   ├── NotAuthenticated        401
     │   ├── NotPermitted            403
     │   ├── StreamNotFound          404
@@ -17,6 +18,7 @@
     │   ├── UnsupportedMediaType    415
     │   ├── IdempotencyMismatch     422
     │   ├── UpgradeRequired         426
+    │   ├── QuotaExceeded           429
     │   ├── AlreadySubscribed       on a WebSocket
     │   └── SubscriptionLimit       on a WebSocket
     ├── ProviderError               the provider's
@@ -47,9 +49,13 @@ render. No exception here ever holds a credential or a prompt.
 This is longer than a file should be because a tree has one place.
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from proxy.stream import Problem, StreamId
+
+if TYPE_CHECKING:  # the tree stands below the arithmetic, and only carries what that worked out
+    from proxy.policy.quotas import Refusal, Standing
 
 
 class MidstreamError(Exception):
@@ -108,6 +114,24 @@ class MalformedEventId(CallerError):
     def __str__(self) -> str:
         return (
             f"An event id is a whole number from 0, in decimal digits; {self.given[:40]!r} is not."
+        )
+
+
+class ModelWithoutPrice(CallerError):
+    """Nobody has said what the model costs, and money is limited."""
+
+    code = "model_without_price"
+    param = "model"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return (
+            f"The model {self.model[:100]!r} has no price, and this key has a limit in USD. The "
+            f"operator has to add a price = {{input = ..., output = ...}}, in USD for a million "
+            f"tokens, to the section [models] that serves it."
         )
 
 
@@ -266,6 +290,92 @@ class UpgradeRequired(CallerError):
             "This path takes WebSocket handshakes (RFC 6455, version 13) alone; "
             "GET /v1/streams/{id}/events needs none."
         )
+
+
+class QuotaExceeded(CallerError):
+    """A limit says no, and nothing was charged. `standings` is what is left of all that count."""
+
+    status = 429
+    is_retryable = True
+
+    def __init__(self, refusal: "Refusal", standings: "Sequence[Standing]" = ()) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+        self.standings = standings
+        limit = refusal.limit
+        self.kind: str = limit.kind
+        self.pool = limit.pool
+        self.amount = limit.amount
+        wait_s = refusal.retry_after_s
+        self.is_used_up = wait_s is None or wait_s > _RETRY_WITHIN_S
+        self.retry_after_s = wait_s
+
+    def problem(self) -> Problem:
+        """Who would wait for long is told so, and not to try again."""
+        return Problem(
+            status=self.status,
+            code="insufficient_quota" if self.is_used_up else "rate_limit_exceeded",
+            message=str(self),
+            retry_after_s=self.retry_after_s,
+            is_retryable=not self.is_used_up,
+            limited=_LIMITED[self.kind],
+        )
+
+    def __str__(self) -> str:
+        name, _, of = self.pool.partition(":")
+        who = _POOLS.get(name, name).format(of)
+        amount: float | int = self.amount
+        if self.kind.startswith("usd"):
+            amount = self.amount / 1_000_000
+        limit = _LIMITS[self.kind].format(amount)
+        if self.refusal.retry_after_s is None:
+            return f"{who} may have {limit}, and this request alone may need more."
+        left = next((s.remaining for s in self.standings if s.limit == self.refusal.limit), 0)
+        told = f"${left / 1_000_000:,.2f}" if self.kind.startswith("usd") else f"{left:,}"
+        wait = _in_words(self.refusal.retry_after_s)
+        return f"{who} may have {limit}; {told} of it is left. Try again in {wait}."
+
+
+_RETRY_WITHIN_S = 60.0
+"""A longer wait is nothing for a retry. Specified (quotas)."""
+
+_POOLS = {
+    "key": "This key",
+    "team": "The team {!r}",
+    "all": "Everybody together",
+    "provider": "All that goes to provider {!r}",
+}
+"""Who shares a limit, in words."""
+
+_LIMITED = {
+    "requests_per_minute": "requests",
+    "tokens_per_minute": "tokens",
+    "concurrent_streams": "streams",
+    "tokens_per_day": "tokens",
+    "tokens_per_month": "tokens",
+    "usd_per_day": "usd",
+    "usd_per_month": "usd",
+}
+"""Of what each kind of limit leaves too little."""
+
+_LIMITS = {
+    "requests_per_minute": "{:,} requests a minute",
+    "tokens_per_minute": "{:,} tokens a minute",
+    "concurrent_streams": "{:,} streams at a time",
+    "tokens_per_day": "{:,} tokens a day",
+    "tokens_per_month": "{:,} tokens a month",
+    "usd_per_day": "${:,.2f} a day",
+    "usd_per_month": "${:,.2f} a month",
+}
+"""Every kind of limit, in words."""
+
+
+def _in_words(seconds: float) -> str:
+    """A wait, rounded up."""
+    for size, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds > 2 * size:
+            return f"{-int(-seconds // size)} {name}"
+    return f"{max(1, -int(-seconds // 1))} s"
 
 
 class AlreadySubscribed(CallerError):
@@ -511,12 +621,16 @@ class ConfigInvalid(OwnError):
     is_retryable = False
     retry_after_s = None
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__(problems)
+    def __init__(self, problems: tuple[str, ...], file: str = "") -> None:
+        super().__init__(problems, file)
         self.problems = problems
+        self.file = file
+        """Its path, where the problems do not say it."""
 
     def __str__(self) -> str:
-        return "\n".join(self.problems)
+        if not self.file:
+            return "\n".join(self.problems)
+        return "\n  ".join((f"{self.file} is not valid:", *self.problems))
 
 
 class DataInUse(OwnError):

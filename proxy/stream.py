@@ -73,6 +73,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after_s: float | None = None
     is_retryable: bool = False
     body: bytes | None = None
+    limited: str | None = None
+    """Of what there is no more, where a quota says no: requests, tokens, streams or usd."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -82,6 +84,17 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     output_tokens: int = 0
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    is_estimate: bool = False
+    """Whether some of it is not, or not yet, the provider's own count."""
+
+
+class Price(msgspec.Struct, frozen=True, array_like=True):
+    """Of a target, in micro-dollars for a million tokens."""
+
+    input: int
+    cached_input: int
+    output: int
+    reasoning: int
 
 
 class Detach(msgspec.Struct, frozen=True):
@@ -94,7 +107,7 @@ class Detach(msgspec.Struct, frozen=True):
     grace_s: float | None = None
 
 
-class Birth(msgspec.Struct, frozen=True):
+class Birth(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a stream when it is created, and never changes."""
 
     id: StreamId
@@ -110,6 +123,10 @@ class Birth(msgspec.Struct, frozen=True):
     tag: str | None = None
     idempotency_key: str | None = None
     """The claim it holds in the ledger, to be given back if it ends before its first content."""
+    price: Price | None = None
+    """Of the target that answers; what it costs is reckoned by it, whoever does that."""
+    input_tokens_max: int = 0
+    """How many tokens its request can be at most."""
 
 
 class State(msgspec.Struct, frozen=True):

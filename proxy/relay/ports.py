@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from proxy.policy.quotas import Ask, Limit, Refusal, Standing, Use
 from proxy.stream import Birth, Ending, Event, Problem, State, StreamId, Usage
 
 
@@ -225,6 +226,23 @@ class Admission(msgspec.Struct, frozen=True):
     """How long list entries and the claim are kept: longest run plus retention."""
     tag: str | None = None
     claim: Claim | None = None
+    limits: Sequence[Limit] = ()
+    """All that it has to pass. No two have the same pool and kind."""
+    ask: Ask = Ask()
+    """What it may use at most, and holds until it is settled."""
+
+
+class Admitted(NamedTuple):
+    """It is entered, and holds what it asked for. What is left of each limit after that."""
+
+    standings: Sequence[Standing]
+
+
+class Refused(NamedTuple):
+    """A limit says no, and nothing was changed. What is left of each limit."""
+
+    refusal: Refusal
+    standings: Sequence[Standing]
 
 
 class Repeat(NamedTuple):
@@ -278,10 +296,12 @@ class Report(msgspec.Struct, frozen=True):
 class Ledger(Protocol):
     """What a namespace keeps beside its journals. All its keys live in one slot."""
 
-    async def admit(self, admission: Admission) -> Repeat | None:
-        """Claim the idempotency key, list the stream, count it as running: all or nothing.
+    async def admit(self, admission: Admission) -> Admitted | Repeat | Refused:
+        """Claim the idempotency key, list the stream, count it as running, hold what it asks for.
 
-        Returns the earlier use of the key instead, having changed nothing, if there is one.
+        All or nothing, in one step: the earlier use of the key, if there is one, or the limit that
+        says no, are told without anything being changed. The same stream again is a retry, and
+        is charged once.
         """
         ...
 
@@ -293,8 +313,16 @@ class Ledger(Protocol):
         """The stream and fingerprint that hold the key; None if nobody does."""
         ...
 
-    async def settle(self, stream: StreamId) -> None:
-        """The stream has ended: it is no longer counted as running."""
+    async def settle(self, stream: StreamId, use: Use | None) -> None:
+        """The stream has ended: it is no longer counted as running, and what it held becomes `use`.
+
+        Only the first time; into the windows that it was admitted in. None is what nobody knows:
+        it has used what it held.
+        """
+        ...
+
+    async def standings(self, limits: Sequence[Limit]) -> Sequence[Standing]:
+        """What is left of each limit now."""
         ...
 
     async def forget(self, stream: StreamId, owner: str, tag: str | None) -> None:

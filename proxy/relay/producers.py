@@ -3,12 +3,32 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 
-from proxy.errors import Draining, StoreFull, StoreUnavailable, StreamLimitReached
+import msgspec
+
+from proxy.errors import (
+    Draining,
+    QuotaExceeded,
+    StoreFull,
+    StoreUnavailable,
+    StreamLimitReached,
+)
 from proxy.observe import Observer
+from proxy.policy.quotas import Ask
 from proxy.relay.committer import Committer
 from proxy.relay.errands import Errands
 from proxy.relay.lifecycle import Phase
-from proxy.relay.ports import Admission, Append, Claim, Clock, Journal, Ledger, Outcome, Repeat
+from proxy.relay.ports import (
+    Admission,
+    Admitted,
+    Append,
+    Claim,
+    Clock,
+    Journal,
+    Ledger,
+    Outcome,
+    Refused,
+    Repeat,
+)
 from proxy.relay.producer import Producer, Work
 from proxy.relay.readers import Readers
 from proxy.relay.sweep import settle
@@ -18,9 +38,25 @@ from proxy.stream import Birth, Ending, State, StreamId
 
 _SETTLE_TRIES_S = (0.1, 0.5, 2.0)
 """Pauses between tries to tell the ledger of an end; after that the sweep does it."""
+_ENTER_EVERY_S = 1.0
+"""Between tries to enter a stream that began without the ledger."""
 _DRAIN_EVERY_S = 0.1
 _STOP_S = 5.0
 """How long a drained worker waits for the store to take its last endings."""
+
+
+def may_go_without_ledger(admission: Admission) -> bool:
+    """Whether a create is let through though nobody can say what is left.
+
+    Only if every limit says so (a budget never does), and nothing is claimed: an idempotent
+    create reaches a provider once.
+    """
+    limits = admission.limits
+    return (
+        admission.claim is None
+        and bool(limits)
+        and all(limit.allows_without_store for limit in limits)
+    )
 
 
 class Producers(Mapping[StreamId, Producer]):
@@ -38,6 +74,7 @@ class Producers(Mapping[StreamId, Producer]):
         *,
         limits: Limits,
         streams_max: int,
+        lease_s: float,
     ) -> None:
         self.is_draining = False
         """No new streams are taken."""
@@ -50,6 +87,7 @@ class Producers(Mapping[StreamId, Producer]):
         self._errands = errands
         self._limits = limits
         self._streams_max = streams_max
+        self._lease_s = lease_s
         self._running: dict[StreamId, Producer] = {}
 
     def __getitem__(self, stream: StreamId) -> Producer:
@@ -66,35 +104,68 @@ class Producers(Mapping[StreamId, Producer]):
     async def start(self, birth: Birth, work: Work, claim: Claim | None) -> Producer | Repeat:
         """Admit and create a stream and start its producer; or the earlier use of the claim.
 
-        Nothing has reached the provider when this raises. Two round trips.
+        Nothing has reached the provider when this raises. Two round trips. Raises `QuotaExceeded`,
+        `Draining`, `StreamLimitReached`, `StoreFull`, `StoreUnavailable`.
         """
         if self.is_draining:
             raise Draining
         if len(self._running) >= self._streams_max:
             raise StreamLimitReached(self._streams_max)
-        repeat = await self._ledger.admit(
-            Admission(
-                stream=birth.id,
-                owner=birth.owner,
-                created_at=birth.created_at,
-                keep_s=work.provider.deadlines.total_s + birth.retention_s,
-                tag=birth.tag,
-                claim=claim,
-            )
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        admission = Admission(
+            stream=birth.id,
+            owner=birth.owner,
+            created_at=birth.created_at,
+            keep_s=work.provider.deadlines.total_s + birth.retention_s,
+            tag=birth.tag,
+            claim=claim,
+            limits=work.limits,
+            ask=work.ask,
         )
-        if repeat is not None:
-            return repeat
+        is_entered = True
+        try:
+            admitted = await self._ledger.admit(admission)
+        except StoreUnavailable:
+            if not may_go_without_ledger(admission):
+                raise
+            admitted, begun, is_entered = Admitted(()), loop.time(), False
+        if isinstance(admitted, Repeat):
+            return admitted
+        if isinstance(admitted, Refused):
+            raise QuotaExceeded(admitted.refusal, admitted.standings)
         await self._create(birth)
         if claim is not None:
             await self._check_claim(birth, claim)
+        if loop.time() - begun > self._lease_s:  # a sweep may have settled it before it was born
+            self._errands.run(self._take_back(birth))
+            raise StoreUnavailable("it took longer than a lease")
         writer = self._writer(birth, epoch=1, tail=self._readers.new_local_tail(birth.id))
         producer = Producer(
             writer, work, self._observer, event_bytes_max=self._limits.event_bytes_max
         )
+        producer.standings = admitted.standings
+        if not is_entered:
+            self._errands.run(self._enter_later(admission))
         self._running[birth.id] = producer
         self._observer.stream_started(birth)
         self._errands.tasks.create_task(producer.run(self._after_end))
         return producer
+
+    async def _enter_later(self, admission: Admission) -> None:
+        """Have a stream in the ledger that began without it: else no sweep would miss it.
+
+        What it uses is not counted: nobody knows what was left when it began.
+        """
+        uncounted = msgspec.structs.replace(admission, limits=(), ask=Ask())
+        while not self.is_draining:
+            await asyncio.sleep(_ENTER_EVERY_S)
+            try:
+                await self._ledger.admit(uncounted)
+            except StoreUnavailable:
+                self._committer.note_trouble()
+            else:
+                return
 
     async def _create(self, birth: Birth) -> None:
         """Write the birth. If that fails the admission is taken back, as well as can be."""

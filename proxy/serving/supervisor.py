@@ -20,6 +20,7 @@ from proxy.observe import Observer
 from proxy.serving.listening import address, listen
 from proxy.serving.process import Worker, context
 from proxy.serving.source import ConfigFile
+from proxy.serving.watching import watched
 from proxy.serving.worker import (
     DRAINED,
     EXIT_FAILED,
@@ -30,6 +31,7 @@ from proxy.serving.worker import (
     announce,
     cancel_on_signals,
     cannot_listen,
+    refusal,
     refuse,
     run_worker,
     warn,
@@ -66,6 +68,8 @@ class Crew:
         self._drain_s = config.server.drain_s
         self._source = source
         self._text = source.read()
+        self._refused: Order | None = None
+        """What is told of the config while the file is not valid."""
         self._observer = observer
         self._sockets = sockets
         self._store_url = store_url
@@ -126,10 +130,12 @@ class Crew:
             self._source.parse(text)
         except ConfigInvalid as invalid:
             self._observer.config_refused(invalid)
-            return
-        self._text = text
+            order = self._refused = Order("refuse", refusal=refusal(invalid))
+        else:
+            self._text, self._refused = text, None
+            order = Order("reload", text)
         for worker in self._all():
-            worker.tell(Order("reload", text))
+            worker.tell(order)
 
     # --- the posts --------------------------------------------------------------------------------
 
@@ -159,6 +165,8 @@ class Crew:
     def _heard(self, worker: Worker, word: bytes) -> None:
         if word == READY:
             worker.ready.set()
+            if self._refused is not None:
+                worker.tell(self._refused)
         elif word == DRAINED:
             worker.is_drained = True
         elif word == LEAVING:
@@ -242,7 +250,8 @@ async def _supervise(
             crew.stop()
         else:
             announce(config, address(sockets[0]), observer)
-        await crew.keep()
+        async with watched(source, crew.reload, observer):
+            await crew.keep()
         return code
 
 

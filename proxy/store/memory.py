@@ -14,8 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from proxy.policy.quotas import Limit, Standing, Use
 from proxy.relay.ports import (
     Admission,
+    Admitted,
     Alive,
     Append,
     Clock,
@@ -23,10 +25,12 @@ from proxy.relay.ports import (
     Outcome,
     Page,
     Receipt,
+    Refused,
     Repeat,
     Report,
     Ring,
 )
+from proxy.store.memory_meters import Meters
 from proxy.store.paging import read_place, write_place
 from proxy.stream import Birth, Ending, Event, Problem, State, StreamId, Usage
 
@@ -121,6 +125,7 @@ class MemoryStore:
         self.records: dict[StreamId, Record] = {}
         self.claims: dict[tuple[str, str], Held] = {}
         self.entries: dict[StreamId, Entry] = {}
+        self.meters = Meters()
         self.running: dict[StreamId, float] = {}
         """When each is due to be looked at."""
         self.reports: dict[str, tuple[float, Report]] = {}
@@ -155,6 +160,7 @@ class MemoryStore:
                 record.events.clear()
         self.claims = {key: held for key, held in self.claims.items() if held.until > now}
         self.entries = {s: entry for s, entry in self.entries.items() if entry.until > now}
+        self.meters.purge(now)
 
     def forget_newest(self, stream: StreamId, count: int) -> None:
         """Lose the newest events of a running stream, as a store that fails over does."""
@@ -379,15 +385,20 @@ class MemoryLedger:
         self._store = store
         self._lease_s = lease_s
 
-    async def admit(self, admission: Admission) -> Repeat | None:
+    async def admit(self, admission: Admission) -> Admitted | Repeat | Refused:
         """See `Ledger.admit`. The same stream again is a retry, and no repeat."""
         now = self._store.clock.now()
         claim = admission.claim
+        meters, limits = self._store.meters, admission.limits
         if claim is not None:
             held = self._held(admission.owner, claim.key)
             if held is not None and held.stream != admission.stream:
                 is_same_request = held.fingerprint == claim.fingerprint
                 return Repeat(held.stream, is_same_request, now - held.made_at)
+        refused = meters.hold(admission.stream, limits, admission.ask, now)
+        if refused is not None:
+            return Refused(refused, meters.standings(limits, now))
+        if claim is not None:
             self._store.claims[admission.owner, claim.key] = Held(
                 admission.stream, claim.fingerprint, now, now + admission.keep_s
             )
@@ -399,7 +410,7 @@ class MemoryLedger:
             now + admission.keep_s,
         )
         self._store.running[admission.stream] = now + self._lease_s
-        return None
+        return Admitted(meters.standings(limits, now))
 
     def _held(self, owner: str, key: str) -> Held | None:
         held = self._store.claims.get((owner, key))
@@ -419,9 +430,14 @@ class MemoryLedger:
         held = self._held(owner, key)
         return None if held is None else (held.stream, held.fingerprint)
 
-    async def settle(self, stream: StreamId) -> None:
+    async def settle(self, stream: StreamId, use: Use | None) -> None:
         """See `Ledger.settle`."""
         self._store.running.pop(stream, None)
+        self._store.meters.settle(stream, use, self._store.clock.now())
+
+    async def standings(self, limits: Sequence[Limit]) -> Sequence[Standing]:
+        """See `Ledger.standings`."""
+        return self._store.meters.standings(limits, self._store.clock.now())
 
     async def forget(self, stream: StreamId, owner: str, tag: str | None) -> None:
         """See `Ledger.forget`."""

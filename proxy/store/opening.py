@@ -44,15 +44,15 @@ async def open_store(
         case "memory":
             yield _in_memory(clock, lease_s)
         case "redis":
-            async with _redis(table.url.reveal(), table, worker, lease_s) as store:
+            async with _redis(table.url.reveal(), table, worker, lease_s, clock) as store:
                 yield store
         case "embedded" if embedded_url is not None:
-            async with _redis(embedded_url, table, worker, lease_s) as store:
+            async with _redis(embedded_url, table, worker, lease_s, clock) as store:
                 yield store
         case "embedded":
             async with (
                 embedded_store(Path(table.path), on_trouble) as url,
-                _redis(url, table, worker, lease_s) as store,
+                _redis(url, table, worker, lease_s, clock) as store,
             ):
                 yield store
 
@@ -68,13 +68,14 @@ def _in_memory(clock: Clock, lease_s: float) -> OpenStore:
 
 @asynccontextmanager
 async def _redis(
-    url: str, table: config.Store, worker: str, lease_s: float
+    url: str, table: config.Store, worker: str, lease_s: float, clock: Clock
 ) -> AsyncIterator[OpenStore]:
     store: RedisStore = await open_redis(
         url,
         namespace=table.namespace,
         worker=worker,
         lease_s=lease_s,
+        clock=clock,
         timeout_s=table.timeout_s,
     )
     try:

@@ -14,9 +14,11 @@ from typing import Final, cast
 
 import msgspec
 
-from proxy.relay.ports import Admission, Listing, Repeat, Report
+from proxy.policy.quotas import Limit, Standing, Use, refusal, standing
+from proxy.relay.ports import Admission, Admitted, Clock, Listing, Refused, Repeat, Report
 from proxy.store.paging import read_place, write_place
 from proxy.store.redis_link import pack
+from proxy.store.redis_meters import MeterPacker, read_meters
 from proxy.store.redis_node import Carrier, Script
 from proxy.stream import StreamId
 
@@ -24,6 +26,10 @@ _REPORT_MS: Final = 10_000
 """How long a worker's report is kept. Specified by `Ledger.report`."""
 
 _report_decoder: Final = msgspec.json.Decoder(Report)
+
+
+_ADMITTED, _REPEAT = 1, 2
+"""What ``lua/admit.lua`` says first; 0 is refused."""
 
 
 class RedisLedger:
@@ -34,7 +40,13 @@ class RedisLedger:
     """
 
     def __init__(
-        self, *, calls: Carrier, scripts: Mapping[str, Script], namespace: str, lease_s: float
+        self,
+        *,
+        calls: Carrier,
+        scripts: Mapping[str, Script],
+        namespace: str,
+        lease_s: float,
+        clock: Clock,
     ) -> None:
         self._calls = calls
         self._scripts = scripts
@@ -45,6 +57,7 @@ class RedisLedger:
         self._reports = f"{self._prefix}report:"
         self._workers = f"{self._prefix}workers"
         self._lease_ms = int(lease_s * 1000)
+        self._meters = MeterPacker(self._prefix, clock)
 
     async def ping(self) -> None:
         """Return if the server that has the ledger answers. Raises `StoreUnavailable`."""
@@ -52,16 +65,18 @@ class RedisLedger:
 
     # --- admission ----------------------------------------------------------------------------
 
-    async def admit(self, admission: Admission) -> Repeat | None:
+    async def admit(self, admission: Admission) -> Admitted | Repeat | Refused:
         """See `Ledger.admit`. The same stream again is a retry, and no repeat."""
         owner, tag, claim = admission.owner, admission.tag, admission.claim
+        limits, ask = admission.limits, admission.ask
         lists = _lists_of(owner, tag)
-        held = await self._calls.call(
+        reply = await self._calls.call(
             self._scripts["admit"].call(
                 [
                     self._running,
                     self._until,
                     self._claim(owner, "" if claim is None else claim.key),
+                    self._hold(admission.stream),
                     *(self._lists + name for name in lists),
                 ],
                 admission.stream,
@@ -71,13 +86,28 @@ class RedisLedger:
                 b"" if claim is None else claim.fingerprint,
                 _membership(admission.stream, lists),
                 self._lists,
+                self._meters.pack(limits),
+                ask.tokens,
+                ask.microdollars,
             )
         )
-        if held is None or claim is None:
-            return None
-        stream, fingerprint, age_ms = cast("tuple[bytes, bytes, int]", held)
-        is_same_request = fingerprint == claim.fingerprint
-        return Repeat(StreamId(stream.decode()), is_same_request, age_ms / 1000)
+        outcome, *told = cast("list[int]", reply)
+        if outcome == _REPEAT:
+            assert claim is not None, "only a claim is repeated"
+            stream, fingerprint, age_ms = cast("tuple[bytes, bytes, int]", told)
+            is_same_request = fingerprint == claim.fingerprint
+            return Repeat(StreamId(stream.decode()), is_same_request, age_ms / 1000)
+        now_ms, *shown = told
+        meters = read_meters(limits, shown)
+        standings = [standing(meter, limit, now_ms) for limit, meter in meters]
+        if outcome == _ADMITTED:
+            return Admitted(standings)
+        refused = refusal(meters, ask, now_ms)
+        assert refused is not None, "the script and `policy.quotas` agree"
+        return Refused(refused, standings)
+
+    def _hold(self, stream: StreamId) -> str:
+        return f"{self._prefix}hold:{stream}"
 
     async def release(self, owner: str, key: str, stream: StreamId) -> None:
         """See `Ledger.release`."""
@@ -127,9 +157,25 @@ class RedisLedger:
 
     # --- running streams ----------------------------------------------------------------------
 
-    async def settle(self, stream: StreamId) -> None:
+    async def settle(self, stream: StreamId, use: Use | None) -> None:
         """See `Ledger.settle`."""
-        await self._calls.call(pack("ZREM", self._running, stream))
+        keys = [self._running, self._hold(stream)]
+        await self._calls.call(
+            self._scripts["settle"].call(
+                keys,
+                stream,
+                "" if use is None else use.tokens,
+                "" if use is None else use.microdollars,
+            )
+        )
+
+    async def standings(self, limits: Sequence[Limit]) -> Sequence[Standing]:
+        """See `Ledger.standings`."""
+        reply = await self._calls.call(
+            self._scripts["standings"].call([self._running], self._meters.pack(limits))
+        )
+        now_ms, *shown = cast("list[int]", reply)
+        return [standing(meter, limit, now_ms) for limit, meter in read_meters(limits, shown)]
 
     async def overdue(self, count: int) -> Sequence[StreamId]:
         """See `Ledger.overdue`."""

@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from proxy.errors import ConfigInvalid, StoreUnavailable
+from proxy.relay.ports import Clock
 from proxy.store.redis_bells import Bells
 from proxy.store.redis_journal import RedisJournal
 from proxy.store.redis_ledger import RedisLedger
@@ -40,11 +41,19 @@ class RedisStore:
     """Made by `open_redis`."""
 
     def __init__(
-        self, topology: Topology, *, namespace: str, worker: str, lease_s: float, timeout_s: float
+        self,
+        topology: Topology,
+        *,
+        namespace: str,
+        worker: str,
+        lease_s: float,
+        timeout_s: float,
+        clock: Clock,
     ) -> None:
         self._topology = topology
         self._namespace = namespace
         self._worker = worker
+        self._clock = clock
         self._scripts = load_scripts()
         self._appends = topology.carrier(self._scripts, is_for_appends=True)
         self._calls = topology.carrier(self._scripts, is_for_appends=False)
@@ -67,7 +76,11 @@ class RedisStore:
 
     def _ledger(self, namespace: str, lease_s: float) -> RedisLedger:
         return RedisLedger(
-            calls=self._calls, scripts=self._scripts, namespace=namespace, lease_s=lease_s
+            calls=self._calls,
+            scripts=self._scripts,
+            namespace=namespace,
+            lease_s=lease_s,
+            clock=self._clock,
         )
 
     async def start(self) -> None:
@@ -143,12 +156,19 @@ class RedisStore:
 
 
 async def open_redis(
-    url: str, *, namespace: str, worker: str, lease_s: float, timeout_s: float = 5.0
+    url: str,
+    *,
+    namespace: str,
+    worker: str,
+    lease_s: float,
+    clock: Clock,
+    timeout_s: float = 5.0,
 ) -> RedisStore:
     """The store at `url`, which is as ``[store] url`` in ``config.toml`` may be.
 
     `worker` names this process among all that share the namespace. No call of the store takes
-    longer than `timeout_s`. Raises `ConfigInvalid`, `StoreUnavailable`.
+    longer than `timeout_s`. By `clock` it is known which days are near.
+    Raises `ConfigInvalid`, `StoreUnavailable`.
     """
     if not _NAMESPACE.fullmatch(namespace):
         raise ConfigInvalid(
@@ -156,7 +176,12 @@ async def open_redis(
         )
     topology = find_topology(url, worker=worker, timeout_s=timeout_s)
     store = RedisStore(
-        topology, namespace=namespace, worker=worker, lease_s=lease_s, timeout_s=timeout_s
+        topology,
+        namespace=namespace,
+        worker=worker,
+        lease_s=lease_s,
+        timeout_s=timeout_s,
+        clock=clock,
     )
     try:
         await store.start()

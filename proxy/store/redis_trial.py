@@ -12,6 +12,7 @@ from collections.abc import Hashable, Mapping
 from typing import Final
 
 from proxy.errors import StoreFull
+from proxy.policy.quotas import Ask, Kind, Limit, Use
 from proxy.relay.ports import Admission, Append, Claim, End, Identity, Outcome, Report
 from proxy.store.redis_journal import RedisJournal
 from proxy.store.redis_ledger import RedisLedger
@@ -21,6 +22,8 @@ from proxy.stream import Birth, Ending, Event, StreamId
 
 _KEEP_S: Final = 60.0
 """For what is left if the process dies in the middle."""
+_KINDS: Final = tuple(kind for kind in Kind if kind is not Kind.REQUESTS_PER_MINUTE)
+"""Limits that forget what was held and not used, so that nothing is left of them."""
 _NAMES_MAX: Final = 1000
 """How many names are thought of. Chosen: a server with a hundredth of all slots gets its own."""
 
@@ -89,6 +92,8 @@ async def try_ledger(ledger: RedisLedger, worker: str) -> None:
         keep_s=_KEEP_S,
         tag="tag",
         claim=Claim("key", b"fingerprint"),
+        limits=[Limit(worker, kind, 1000) for kind in _KINDS],
+        ask=Ask(1, 1),
     )
     try:
         await ledger.admit(admission)
@@ -103,7 +108,8 @@ async def try_ledger(ledger: RedisLedger, worker: str) -> None:
     )
     await ledger.reports()
     await ledger.retire(worker)
-    await ledger.settle(stream)
+    await ledger.standings(admission.limits)
+    await ledger.settle(stream, Use())
     await ledger.release(worker, "key", stream)
     await ledger.forget(stream, worker, "tag")
 

@@ -14,8 +14,9 @@ from proxy.errors import MalformedRequest, ProviderReported, ProviderTruncated
 from proxy.stream import Ending, Event, Frame, Problem, Usage
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
 from proxy.wire.deltas import Delta
-from proxy.wire.dialect import Ask
+from proxy.wire.dialect import Ask, Bounded
 from proxy.wire.json_text import ABSENT, Fields, passed_on, read, read_body, says_nothing
+from proxy.wire.messages_bounds import bounded
 from proxy.wire.messages_deltas import read_event
 from proxy.wire.messages_fold import fold_message
 
@@ -109,6 +110,10 @@ class AnthropicMessages:
         is_streamed = read_flag(fields, "stream")
         return Ask(model=model, is_streamed=is_streamed, wants_usage=True, fields=fields)
 
+    def bounded(self, ask: Ask, at_most: int | None) -> Bounded:
+        """See `messages_bounds`."""
+        return bounded(ask, at_most)
+
     def upstream_body(self, ask: Ask, model: str) -> bytes:
         """Streamed; usage is always part of it."""
         return body_for(dict(ask.fields), model)
@@ -147,6 +152,7 @@ class MessagesTranslator:
         self.usage: Usage | None = None
         self._is_started = False
         self._counts = _Usage()
+        self._is_output_counted = False
 
     def hear(self, frame: Frame) -> Sequence[Frame]:
         """See `Translator`."""
@@ -166,15 +172,17 @@ class MessagesTranslator:
             message = read(_event_decoder, data).message
             self._count(message.usage if message else ABSENT)
         elif kind == "message_delta":
-            self._count(read(_event_decoder, data).usage)
+            self._count(read(_event_decoder, data).usage, is_of_output=True)
         elif kind == "message_stop":
             if not self._is_started:
                 raise ProviderTruncated
             self.is_complete = True
         return (frame,)
 
-    def _count(self, raw: msgspec.Raw) -> None:
+    def _count(self, raw: msgspec.Raw, *, is_of_output: bool = False) -> None:
         """Each number replaces the one before; what is left out stays. See `_Usage`.
+
+        What a message begins with counts its input, and of its output nothing yet.
 
         Counts that are none are the provider's own, and not worth failing for.
         """
@@ -189,6 +197,8 @@ class MessagesTranslator:
             value = getattr(said, field)
             if value is not None:
                 setattr(counts, field, value)
+        if is_of_output and said.output_tokens is not None:
+            self._is_output_counted = True
         details = counts.output_tokens_details
         cached = counts.cache_read_input_tokens or 0
         self.usage = Usage(
@@ -198,6 +208,7 @@ class MessagesTranslator:
             output_tokens=counts.output_tokens or 0,
             cached_input_tokens=cached,
             reasoning_tokens=(details.thinking_tokens if details else 0) or 0,
+            is_estimate=not self._is_output_counted,
         )
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import hiredis
 import uvloop
 
+from proxy.app import WallClock
 from proxy.relay.ports import (
     Append,
     End,
@@ -78,7 +79,11 @@ class RedisBackend:
     @asynccontextmanager
     async def process(self, *, lease_s: float = LONG_S) -> AsyncIterator[Process]:
         store = await open_redis(
-            self.url, namespace=self.namespace, worker=f"w{next(self._workers)}", lease_s=lease_s
+            self.url,
+            namespace=self.namespace,
+            worker=f"w{next(self._workers)}",
+            lease_s=lease_s,
+            clock=WallClock(),
         )
         try:
             yield Process(store.journal, store.ledger)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.app import WallClock
 from proxy.errors import StoreUnavailable
 from proxy.store.embedded import EmbeddedServer
 from proxy.store.redis_store import open_redis
@@ -47,7 +48,9 @@ async def _wait_until_open(url: str) -> None:
     async with asyncio.timeout(10):
         while True:
             try:
-                store = await open_redis(url, namespace="wait", worker="w", lease_s=1)
+                store = await open_redis(
+                    url, namespace="wait", worker="w", lease_s=1, clock=WallClock()
+                )
             except StoreUnavailable:
                 await asyncio.sleep(0.01)
             else:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from proxy.errors import MalformedRequest
-from proxy.relay.ports import Admission, Claim, Ledger, Repeat
+from proxy.policy.quotas import Use
+from proxy.relay.ports import Admission, Admitted, Claim, Ledger, Repeat
 from proxy.stream import StreamId, new_stream_id
 from tests.contracts.backends import Backend, run
 
@@ -58,14 +59,14 @@ def test_the_first_use_of_a_key_is_admitted_and_the_next_is_told_of_it(backend: 
         same = make_admission(key='k "1" 🦊', fingerprint=b"\x00\xff" * 16)
         other = make_admission(key='k "1" 🦊', fingerprint=b"\x01" * 32)
         async with backend.process() as here, backend.process() as there:
-            assert await here.ledger.admit(first) is None
+            assert await here.ledger.admit(first) == Admitted([])
             await backend.pass_time(0.05)
             repeat = await there.ledger.admit(same)
-            assert repeat is not None
+            assert isinstance(repeat, Repeat)
             assert repeat[:2] == (first.stream, True)
             assert 0.04 <= repeat.age_s < 10
             repeat = await there.ledger.admit(other)
-            assert repeat is not None
+            assert isinstance(repeat, Repeat)
             assert repeat[:2] == (first.stream, False)
             claim = await there.ledger.find_claim("o", 'k "1" 🦊')
             assert claim == (first.stream, b"\x00\xff" * 16)
@@ -78,7 +79,7 @@ def test_a_refused_admission_changes_nothing(backend: Backend) -> None:
         first, refused = make_admission(key="k"), make_admission(key="k", tag="t")
         async with backend.process(lease_s=0) as here:
             await here.ledger.admit(first)
-            assert await here.ledger.admit(refused) is not None
+            assert isinstance(await here.ledger.admit(refused), Repeat)
             assert await list_all(here.ledger, None, None, 10) == [first.stream]
             assert await list_all(here.ledger, "o", "t", 10) == []
             assert list(await here.ledger.overdue(10)) == [first.stream]
@@ -90,8 +91,8 @@ def test_an_admission_whose_reply_was_lost_can_be_repeated(backend: Backend) -> 
     async def test() -> None:
         admission = make_admission(key="k", tag="t")
         async with backend.process() as here:
-            assert await here.ledger.admit(admission) is None
-            assert await here.ledger.admit(admission) is None
+            assert await here.ledger.admit(admission) == Admitted([])
+            assert await here.ledger.admit(admission) == Admitted([])
             assert await list_all(here.ledger, "o", "t", 10) == [admission.stream]
 
     run(test)
@@ -101,7 +102,7 @@ def test_one_owner_s_key_is_not_another_s(backend: Backend) -> None:
     async def test() -> None:
         async with backend.process() as here:
             for owner, key in (("a", "k"), ("b", "k"), ("ak", ""), ("", "ak"), ("a:k", "k")):
-                assert await here.ledger.admit(make_admission(owner=owner, key=key)) is None
+                assert await here.ledger.admit(make_admission(owner=owner, key=key)) == Admitted([])
             assert await here.ledger.find_claim("c", "k") is None
 
     run(test)
@@ -119,7 +120,9 @@ def test_of_many_that_use_one_key_at_once_exactly_one_is_admitted(backend: Backe
                         for n, admission in enumerate(asked)
                     )
                 )
-                (winner,) = (a.stream for a, r in zip(asked, got, strict=True) if r is None)
+                (winner,) = (
+                    a.stream for a, r in zip(asked, got, strict=True) if isinstance(r, Admitted)
+                )
                 repeats = [repeat for repeat in got if isinstance(repeat, Repeat)]
                 assert {repeat.stream for repeat in repeats} == {winner}
 
@@ -133,11 +136,11 @@ def test_only_its_holder_gives_a_key_back(backend: Backend) -> None:
             await here.ledger.admit(first)
             await here.ledger.release("o", "k", second.stream)
             await here.ledger.release("other", "k", first.stream)
-            assert await here.ledger.admit(second) is not None
+            assert isinstance(await here.ledger.admit(second), Repeat)
             await here.ledger.release("o", "k", first.stream)
             await here.ledger.release("o", "k", first.stream)
             assert await here.ledger.find_claim("o", "k") is None
-            assert await here.ledger.admit(second) is None
+            assert await here.ledger.admit(second) == Admitted([])
 
     run(test)
 
@@ -290,7 +293,7 @@ def test_a_stream_that_was_put_off_is_due_when_that_time_is_over(backend: Backen
         async with backend.process(lease_s=0) as here:
             for admission in (living, settled, other):
                 await here.ledger.admit(admission)
-            await here.ledger.settle(settled.stream)
+            await here.ledger.settle(settled.stream, Use())
             await here.ledger.put_off({living.stream: 0.3, settled.stream: 0.3})
             assert list(await here.ledger.overdue(10)) == [other.stream]
             await backend.pass_time(0.4)
@@ -304,8 +307,8 @@ def test_a_settled_stream_is_never_overdue(backend: Backend) -> None:
         admission = make_admission()
         async with backend.process(lease_s=0) as here:
             await here.ledger.admit(admission)
-            await here.ledger.settle(admission.stream)
-            await here.ledger.settle(admission.stream)
+            await here.ledger.settle(admission.stream, Use())
+            await here.ledger.settle(admission.stream, Use())
             assert list(await here.ledger.overdue(10)) == []
 
     run(test)

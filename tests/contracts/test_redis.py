@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from proxy.app import WallClock
 from proxy.errors import ConfigInvalid, StoreFull, StoreUnavailable
+from proxy.policy.quotas import Use
 from proxy.relay.ports import Admission, Append, Claim, Outcome, Receipt
 from proxy.store.redis_link import Reply
 from proxy.store.redis_node import load_scripts
@@ -198,7 +200,7 @@ def test_a_full_store_takes_endings_and_nothing_that_grows(redis_backend: RedisB
                 assert await here.ledger.find_claim("owner", "k") is None
                 assert await read_all(here.journal, running.id) == make_events(1, 2)
                 assert list(await here.ledger.overdue(10)) == [running.id]
-                await here.ledger.settle(running.id)
+                await here.ledger.settle(running.id, Use())
                 await here.journal.erase(erased.id)
                 assert isinstance((await here.journal.take_over([running.id]))[0], State)
             step = make_append(running, 3, 3, epoch=2)
@@ -357,7 +359,7 @@ def test_a_take_over_that_was_asked_for_long_ago_does_nothing(redis_backend: Red
 def test_a_url_that_means_nothing_is_refused(url: str) -> None:
     async def test() -> None:
         with pytest.raises(ConfigInvalid):
-            await open_redis(url, namespace="n", worker="w", lease_s=5)
+            await open_redis(url, namespace="n", worker="w", lease_s=5, clock=WallClock())
 
     run(test)
 
@@ -366,7 +368,9 @@ def test_a_url_that_means_nothing_is_refused(url: str) -> None:
 def test_a_namespace_that_means_something_to_redis_is_refused(namespace: str) -> None:
     async def test() -> None:
         with pytest.raises(ConfigInvalid):
-            await open_redis("redis://x", namespace=namespace, worker="w", lease_s=5)
+            await open_redis(
+                "redis://x", namespace=namespace, worker="w", lease_s=5, clock=WallClock()
+            )
 
     run(test)
 
@@ -374,7 +378,9 @@ def test_a_namespace_that_means_something_to_redis_is_refused(namespace: str) ->
 def test_a_server_that_is_not_there_is_told_of_at_once() -> None:
     async def test() -> None:
         with pytest.raises(StoreUnavailable) as caught:
-            await open_redis("unix:///nowhere/at.all", namespace="n", worker="w", lease_s=5)
+            await open_redis(
+                "unix:///nowhere/at.all", namespace="n", worker="w", lease_s=5, clock=WallClock()
+            )
         assert "nowhere" in caught.value.reason or "No such file" in caught.value.reason
 
     run(test)
@@ -385,7 +391,9 @@ def test_a_policy_that_may_throw_live_streams_away_is_warned_of(
 ) -> None:
     async def test() -> None:
         async def warnings() -> tuple[str, ...]:
-            store = await open_redis(redis_backend.url, namespace="n", worker="w", lease_s=5)
+            store = await open_redis(
+                redis_backend.url, namespace="n", worker="w", lease_s=5, clock=WallClock()
+            )
             await store.ping()
             await store.close()
             return store.warnings
@@ -417,7 +425,12 @@ def test_a_user_with_a_password_and_a_database_are_part_of_the_url(
         assert await redis_backend.keys() == []
         with pytest.raises(StoreUnavailable) as caught:
             await open_redis(
-                f"unix://mid:wrong@{path}", namespace="n", worker="w", lease_s=5, timeout_s=1
+                f"unix://mid:wrong@{path}",
+                namespace="n",
+                worker="w",
+                lease_s=5,
+                clock=WallClock(),
+                timeout_s=1,
             )
         assert "WRONGPASS" in caught.value.reason
 
@@ -429,7 +442,9 @@ def test_a_store_that_was_closed_refuses_and_leaves_no_connection(
 ) -> None:
     async def test() -> None:
         before = await clients(redis_backend)
-        store = await open_redis(redis_backend.url, namespace="n", worker="w", lease_s=5)
+        store = await open_redis(
+            redis_backend.url, namespace="n", worker="w", lease_s=5, clock=WallClock()
+        )
         birth = make_birth()
         await asyncio.gather(*(store.journal.read(birth.id, 0) for _ in range(30)))
         assert await clients(redis_backend) > before

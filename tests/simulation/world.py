@@ -18,8 +18,10 @@ import msgspec
 from proxy.downstream.long_poll import encode_poll
 from proxy.errors import AheadOfStream, ProviderUnreachable, StoreUnavailable
 from proxy.observe import Observer
+from proxy.policy.quotas import Limit, Standing, Use
 from proxy.relay.ports import (
     Admission,
+    Admitted,
     Alive,
     Append,
     Deadlines,
@@ -29,6 +31,7 @@ from proxy.relay.ports import (
     Page,
     ProviderModel,
     Receipt,
+    Refused,
     Repeat,
     Report,
     Ring,
@@ -196,11 +199,11 @@ class StormyLedger:
         self._inner = inner
         self._journal = journal
 
-    async def admit(self, admission: Admission) -> Repeat | None:
+    async def admit(self, admission: Admission) -> Admitted | Repeat | Refused:
         done = await self._journal.storm()
-        repeat = await self._inner.admit(admission)
+        admitted = await self._inner.admit(admission)
         done()
-        return repeat
+        return admitted
 
     async def release(self, owner: str, key: str, stream: StreamId) -> None:
         done = await self._journal.storm()
@@ -213,10 +216,16 @@ class StormyLedger:
         done()
         return found
 
-    async def settle(self, stream: StreamId) -> None:
+    async def settle(self, stream: StreamId, use: Use | None) -> None:
         done = await self._journal.storm()
-        await self._inner.settle(stream)
+        await self._inner.settle(stream, use)
         done()
+
+    async def standings(self, limits: Sequence[Limit]) -> Sequence[Standing]:
+        done = await self._journal.storm()
+        standings = await self._inner.standings(limits)
+        done()
+        return standings
 
     async def forget(self, stream: StreamId, owner: str, tag: str | None) -> None:
         done = await self._journal.storm()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.app import WallClock
 from proxy.store.embedded import EmbeddedServer
 from proxy.store.redis_store import RedisStore, open_redis
 
@@ -34,7 +35,9 @@ def open_server(tmp_path: Path) -> OpenServer:
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[RedisStore]:
     """A store that is quick to give a call up."""
-    store = await open_redis(url, namespace="n", worker="w", lease_s=1000, timeout_s=1.0)
+    store = await open_redis(
+        url, namespace="n", worker="w", lease_s=1000, clock=WallClock(), timeout_s=1.0
+    )
     try:
         yield store
     finally:

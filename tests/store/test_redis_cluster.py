@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.app import WallClock
 from proxy.errors import ConfigInvalid, StoreUnavailable
 from proxy.relay.ports import Outcome
 from proxy.store.redis_ledger import RedisLedger
@@ -207,7 +208,7 @@ def test_an_address_of_the_wrong_kind_is_refused_with_the_right_one(
 ) -> None:
     async def refusal(url: str) -> str:
         with pytest.raises(ConfigInvalid) as caught:
-            await open_redis(url, namespace="n", worker="w", lease_s=5)
+            await open_redis(url, namespace="n", worker="w", lease_s=5, clock=WallClock())
         return str(caught.value)
 
     async def test() -> None:

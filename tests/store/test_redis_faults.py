@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
+from proxy.app import WallClock
 from proxy.errors import StoreUnavailable
 from proxy.relay.ports import Outcome, Receipt, Ring
 from proxy.store.embedded import EmbeddedServer
@@ -36,7 +37,12 @@ def on_a_store(
     async def with_store() -> None:
         async with open_server() as server:
             store = await open_redis(
-                server.url, namespace="n", worker="w", lease_s=5, timeout_s=timeout_s
+                server.url,
+                namespace="n",
+                worker="w",
+                lease_s=5,
+                clock=WallClock(),
+                timeout_s=timeout_s,
             )
             try:
                 await test(server, store)

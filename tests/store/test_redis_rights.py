@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.app import WallClock
 from proxy.errors import ConfigInvalid
 from proxy.store.redis_store import open_redis
 from tests.contracts.backends import run
@@ -37,7 +38,9 @@ async def warnings_of_a_start(
     server.say("ACL", "SETUSER", "midstream", "reset")
     server.say("ACL", "SETUSER", *rules)
     url = f"redis://midstream:PASSWORD@127.0.0.1:{server.port}"
-    store = await open_redis(url, namespace=namespace, worker="w", lease_s=5, timeout_s=0.5)
+    store = await open_redis(
+        url, namespace=namespace, worker="w", lease_s=5, clock=WallClock(), timeout_s=0.5
+    )
     await store.close()
     return store.warnings
 

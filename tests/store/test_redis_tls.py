@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.app import WallClock
 from proxy.errors import StoreUnavailable
 from proxy.store.redis_store import open_redis
 from tests.contracts.backends import RedisBackend, create, make_birth, make_events, read_all, run
@@ -60,7 +61,9 @@ def test_a_server_with_tls_is_spoken_to_if_its_certificate_is_known(
         async with asyncio.timeout(10):
             while True:
                 try:
-                    store = await open_redis(known, namespace="n", worker="w", lease_s=5)
+                    store = await open_redis(
+                        known, namespace="n", worker="w", lease_s=5, clock=WallClock()
+                    )
                     break
                 except StoreUnavailable:
                     await asyncio.sleep(0.02)
@@ -70,7 +73,13 @@ def test_a_server_with_tls_is_spoken_to_if_its_certificate_is_known(
             await create(here.journal, birth, 3)
             assert await read_all(here.journal, birth.id) == make_events(1, 3)
         with pytest.raises(StoreUnavailable) as caught:
-            await open_redis(f"rediss://localhost:{tls_port}", namespace="n", worker="w", lease_s=5)
+            await open_redis(
+                f"rediss://localhost:{tls_port}",
+                namespace="n",
+                worker="w",
+                lease_s=5,
+                clock=WallClock(),
+            )
         assert "certificate" in caught.value.reason.lower()
 
     run(test)
@@ -91,7 +100,7 @@ def test_every_server_of_a_fleet_is_reached_by_tls(
                     await create(here.journal, birth, 3)
                     assert await read_all(here.journal, birth.id) == make_events(1, 3)
             with pytest.raises(StoreUnavailable) as caught:
-                await open_redis(fleet.url, namespace="n", worker="w", lease_s=5)
+                await open_redis(fleet.url, namespace="n", worker="w", lease_s=5, clock=WallClock())
             assert "certificate" in caught.value.reason.lower()
 
         assert fleet.url.startswith("rediss+")

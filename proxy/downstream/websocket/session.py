@@ -281,7 +281,7 @@ class Session:
         wishes = call_wishes(desk, said.as_headers())
         principal = self._credential.principal
         call = read_call(principal, wishes, dialect, self._passed_on, body)
-        state, _ = await create(desk, call)
+        state = (await create(desk, call)).state
         return state.birth.id
 
     async def _cancel(self, said: messages.Cancel) -> None:
