@@ -307,10 +307,11 @@ class Ledger(Protocol):
         """The stream and fingerprint that hold the key; None if nobody does."""
         ...
 
-    async def settle(self, stream: StreamId, use: Use) -> None:
+    async def settle(self, stream: StreamId, use: Use | None) -> None:
         """The stream has ended: it is no longer counted as running, and what it held becomes `use`.
 
-        Only the first time; into the windows that it was admitted in.
+        Only the first time; into the windows that it was admitted in. None is what nobody knows:
+        it has used what it held.
         """
         ...
 

@@ -13,13 +13,17 @@ import msgspec
 from proxy.errors import (
     InternalError,
     MidstreamError,
+    ProviderRefused,
+    ProviderReported,
     ProviderStalled,
     ProviderTruncated,
+    ProviderUnreachable,
     StoreFull,
     stream_problem,
 )
 from proxy.observe import Observer
 from proxy.policy.quotas import Ask, Limit, Standing
+from proxy.relay.estimate import estimated, is_known, said_bytes, tokens_in
 from proxy.relay.lifecycle import Phase, is_detached
 from proxy.relay.ports import Outcome, Provider, UpstreamRequest
 from proxy.relay.writer import Writer
@@ -30,6 +34,10 @@ from proxy.wire.sse import Parser
 _REARM_S = 1.0
 """How late an idle deadline may be noticed, at most: re-arming a timer for each token would
 cost more than parsing it."""
+
+
+_DID_NOTHING = (ProviderRefused, ProviderReported, ProviderUnreachable)
+"""How a provider fails that has done no work, if it has not said anything before."""
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -71,6 +79,8 @@ class Producer:
         self._stop: Stop | None = None
         self._empty_since: float | None = None
         self._deadline = ""
+        self._may_have_worked = False
+        """Whether the provider may charge for it."""
         writer.on_receipt = self._look_at_receipt
 
     # --- from outside -----------------------------------------------------------------------
@@ -144,9 +154,11 @@ class Producer:
 
     async def _produce(self) -> None:
         name = self.work.provider.name
+        self._may_have_worked = True
         try:
             await self._listen()
         except MidstreamError as error:
+            self._may_have_worked = not isinstance(error, _DID_NOTHING) or self.writer.has_content
             self._observer.provider_failed(self.writer.birth.id, name, error)
             self._end_failed(error)
         except Exception as error:  # noqa: BLE001 - a task's root: a bug must still end the stream
@@ -211,6 +223,7 @@ class Producer:
             writer.usage = translator.usage
             writer.has_content = translator.has_content
         if translator.is_complete:
+            self._count()
             writer.end(Ending.COMPLETED, None, None)
         else:
             writer.flush()
@@ -231,5 +244,19 @@ class Producer:
         self._end(stop.ending, stream_problem(stop.ending, stop.reason, stream))
 
     def _end(self, ending: Ending, problem: Problem) -> None:
+        self._count()
         frame = self.work.dialect.last_frame(ending, problem)
         self.writer.end(ending, problem, frame)
+
+    def _count(self) -> None:
+        """Guess what the provider has not said of its usage: from now on it says no more."""
+        writer = self.writer
+        if is_known(writer.usage) or (writer.usage is None and not self._may_have_worked):
+            return
+        asked = tokens_in(len(self.work.request.body))
+        at_most = writer.birth.input_tokens_max
+        writer.usage = estimated(
+            writer.usage,
+            min(asked, at_most) if at_most else asked,  # pictures are long, and few tokens
+            said_bytes(writer.events, self.work.dialect),
+        )

@@ -54,6 +54,7 @@ class Producers(Mapping[StreamId, Producer]):
         *,
         limits: Limits,
         streams_max: int,
+        lease_s: float,
     ) -> None:
         self.is_draining = False
         """No new streams are taken."""
@@ -66,6 +67,7 @@ class Producers(Mapping[StreamId, Producer]):
         self._errands = errands
         self._limits = limits
         self._streams_max = streams_max
+        self._lease_s = lease_s
         self._running: dict[StreamId, Producer] = {}
 
     def __getitem__(self, stream: StreamId) -> Producer:
@@ -89,6 +91,8 @@ class Producers(Mapping[StreamId, Producer]):
             raise Draining
         if len(self._running) >= self._streams_max:
             raise StreamLimitReached(self._streams_max)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         admitted = await self._ledger.admit(
             Admission(
                 stream=birth.id,
@@ -108,6 +112,9 @@ class Producers(Mapping[StreamId, Producer]):
         await self._create(birth)
         if claim is not None:
             await self._check_claim(birth, claim)
+        if loop.time() - begun > self._lease_s:  # a sweep may have settled it before it was born
+            self._errands.run(self._take_back(birth))
+            raise StoreUnavailable("it took longer than a lease")
         writer = self._writer(birth, epoch=1, tail=self._readers.new_local_tail(birth.id))
         producer = Producer(
             writer, work, self._observer, event_bytes_max=self._limits.event_bytes_max

@@ -8,11 +8,17 @@ whether or not there is anything to judge.
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
+
+import msgspec
 
 from proxy.errors import StoreUnavailable, stream_problem
 from proxy.observe import Observer
-from proxy.policy.quotas import Use, cost
+from proxy.policy.quotas import Use
 from proxy.relay.committer import Committer
+from proxy.relay.errands import Errands
+from proxy.relay.estimate import estimated, is_known, said_bytes, tokens_in, use_of
+from proxy.relay.lifecycle import Phase
 from proxy.relay.ports import Journal, Ledger
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, State, StreamId
@@ -20,6 +26,10 @@ from proxy.wire.dialect import Dialect
 
 _EVERY_S = 0.5
 """Chosen: with a lease of 5 s a dead producer is found within the lease and a second."""
+
+_SETTLE_WITHIN_S = 2.0
+"""How long the settling of a dead stream waits for its end to be written. Chosen: the next round
+comes before that, and a process that stops is not held up."""
 
 _STREAMS_MAX = 200
 """Of one round."""
@@ -34,6 +44,7 @@ class Sweep:
         ledger: Ledger,
         committer: Committer,
         observer: Observer,
+        errands: Errands,
         dialects: dict[str, Dialect],
         *,
         lease_s: float,
@@ -44,6 +55,7 @@ class Sweep:
         self._ledger = ledger
         self._committer = committer
         self._observer = observer
+        self._errands = errands
         self._dialects = dialects
         self._lease_s = lease_s
         self._own = own
@@ -74,20 +86,42 @@ class Sweep:
             return
         taken = await self._journal.take_over(due)
         left = [s for s, state in zip(due, taken, strict=True) if state is None]
-        for state in taken:
-            if state is not None:
-                self._interrupt(state)
+        await asyncio.gather(*(self._interrupt(state) for state in taken if state is not None))
         if left:
             await self._settle_ended(left)
 
-    def _interrupt(self, state: State) -> None:
-        """The producer is dead: end what it had begun."""
+    async def _interrupt(self, state: State) -> None:
+        """The producer is dead: end what it had begun. Reads the journal if it has to guess."""
+        birth, usage = state.birth, state.usage
+        dialect = self._dialects[birth.dialect]
+        if not is_known(usage):
+            output_bytes = await self._said_bytes(birth.id, dialect)
+            usage = estimated(usage, tokens_in(birth.input_tokens_max), output_bytes)
         writer = self._write(state)
+        writer.usage = usage
+        writer.has_content = state.has_content
         ending = Ending.CANCELLED if state.is_cancel_asked else Ending.INTERRUPTED
-        problem = stream_problem(ending, "its worker died", state.birth.id)
-        frame = self._dialects[state.birth.dialect].last_frame(ending, problem)
-        writer.end(ending, problem, frame)
-        self._observer.sweep_ended(state.birth.id, ending)
+        problem = stream_problem(ending, "its worker died", birth.id)
+        writer.end(ending, problem, dialect.last_frame(ending, problem))
+        self._observer.sweep_ended(birth.id, ending)
+        ended = msgspec.structs.replace(state, ending=ending, usage=usage)
+        self._errands.run(self._settle(writer, ended))
+
+    async def _said_bytes(self, stream: StreamId, dialect: Dialect) -> int:
+        """One round trip for each page."""
+        count, after = 0, 0
+        while (page := await self._journal.read(stream, after)) is not None and page.events:
+            count += said_bytes(page.events, dialect)
+            after = page.events[-1].id
+        return count
+
+    async def _settle(self, writer: Writer, state: State) -> None:
+        """At once, where it can be: a dead stream still counts as one of so many at a time."""
+        with suppress(TimeoutError):  # a later round does it
+            async with asyncio.timeout(_SETTLE_WITHIN_S):
+                await writer.done.wait()
+        if writer.phase is Phase.ENDED:
+            await settle(self._ledger, writer.birth.id, state)
 
     async def _settle_ended(self, streams: list[StreamId]) -> None:
         """Streams whose worker died after the end, but before it told the ledger."""
@@ -103,12 +137,4 @@ async def settle(ledger: Ledger, stream: StreamId, state: State | None) -> None:
         key = state.birth.idempotency_key
         if key is not None:
             await ledger.release(state.birth.owner, key, stream)
-    await ledger.settle(stream, Use() if state is None else _use(state))
-
-
-def _use(state: State) -> Use:
-    usage, price = state.usage, state.birth.price
-    if usage is None:
-        return Use()
-    money = 0 if price is None else cost(usage, price)
-    return Use(usage.input_tokens + usage.output_tokens, money)
+    await ledger.settle(stream, Use() if state is None else use_of(state))

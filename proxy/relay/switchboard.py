@@ -88,12 +88,14 @@ class Switchboard:
             errands,
             limits=settings.limits,
             streams_max=settings.streams_max,
+            lease_s=settings.lease_s,
         )
         self._sweep = Sweep(
             journal,
             ledger,
             self._committer,
             observer,
+            errands,
             dialects,
             lease_s=settings.lease_s,
             own=self._producers,

@@ -6,7 +6,7 @@ over may lose what it had accepted, and only the writer can fill that gap.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -84,6 +84,11 @@ class Writer:
     def last_id(self) -> int:
         """The id of the newest event, written or not."""
         return self._base + len(self._events)
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """All that this writer has numbered."""
+        return self._events
 
     def add(self, frame: Frame) -> None:
         """Number one frame; raises `ProviderGarbled` past the limits.

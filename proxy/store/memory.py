@@ -427,7 +427,7 @@ class MemoryLedger:
         held = self._held(owner, key)
         return None if held is None else (held.stream, held.fingerprint)
 
-    async def settle(self, stream: StreamId, use: Use) -> None:
+    async def settle(self, stream: StreamId, use: Use | None) -> None:
         """See `Ledger.settle`."""
         self._store.running.pop(stream, None)
         self._store.meters.settle(stream, use, self._store.clock.now())

@@ -5,7 +5,7 @@ surprises: nothing here waits or fails, so a step of it is atomic by itself.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 import msgspec
 
@@ -30,14 +30,15 @@ from proxy.policy.quotas import (
 from proxy.stream import StreamId
 
 Place: TypeAlias = tuple[str, Kind, str]
-"""Pool, kind, and the name of the window, if it has any."""
+"""Pool, kind, and the zone and name of the window, if it has any."""
 
 
 class Hold(msgspec.Struct, frozen=True):
     """What one stream has set aside, and where."""
 
     ask: Ask
-    places: Sequence[tuple[Place, Limit]]
+    places: Sequence[tuple[Place, Limit, Meter]]
+    """And what a meter is there that shows nothing."""
 
 
 class Meters:
@@ -59,22 +60,23 @@ class Meters:
         refused = refusal([(limit, meter) for limit, _, meter in found], ask, now_ms)
         if refused is None:
             for limit, place, meter in found:
-                self.meters[place] = taken(meter, limit, wanted(limit.kind, ask), now_ms)
-            self.holds[stream] = Hold(ask, [(place, limit) for limit, place, _ in found])
+                self._set(place, taken(meter, limit, wanted(limit.kind, ask), now_ms))
+            self.holds[stream] = Hold(
+                ask, [(place, limit, _empty(meter)) for limit, place, meter in found]
+            )
         return refused
 
-    def settle(self, stream: StreamId, use: Use, now_s: float) -> None:
+    def settle(self, stream: StreamId, use: Use | None, now_s: float) -> None:
         """What it held becomes what it used."""
         hold = self.holds.pop(stream, None)
         if hold is None:
             return
-        for place, limit in hold.places:
-            now_ms = int(now_s * 1000)
-            meter = self.meters.get(place, Bucket(0, now_ms))
-            is_crowd = isinstance(meter, Crowd)
-            more = -1 if is_crowd else settled(limit.kind, hold.ask, use)
+        used = Use(hold.ask.tokens, hold.ask.microdollars) if use is None else use
+        for place, limit, empty in hold.places:
+            meter = self.meters.get(place, empty)
+            more = -1 if isinstance(meter, Crowd) else settled(limit.kind, hold.ask, used)
             if more:
-                self.meters[place] = taken(meter, limit, more, now_ms)
+                self._set(place, taken(meter, limit, more, int(now_s * 1000)))
 
     def standings(self, limits: Sequence[Limit], now_s: float) -> list[Standing]:
         """What is left of each."""
@@ -93,6 +95,13 @@ class Meters:
         for place in over:
             del self.meters[place]
 
+    def _set(self, place: Place, meter: Meter) -> None:
+        """A meter that shows nothing is not kept."""
+        if meter.streams if isinstance(meter, Crowd) else meter.used:
+            self.meters[place] = meter
+        else:
+            self.meters.pop(place, None)
+
     def _find(self, limit: Limit, now_ms: int) -> tuple[Place, Meter]:
         kind = limit.kind
         if kind.is_budget:
@@ -101,11 +110,22 @@ class Meters:
                 for each in self._windows.around(kind, limit.zone, now_ms / 1000)
                 if each.begin_ms <= now_ms < each.end_ms
             )
-            place = (limit.pool, kind, window.name)
+            place = (limit.pool, kind, f"{limit.zone} {window.name}")
             return place, self.meters.get(place, Counter(0, window.end_ms))
         place = (limit.pool, kind, "")
         fresh = Bucket(0, now_ms) if kind.is_bucket else Crowd()
         return place, self.meters.get(place, fresh)
+
+
+def _empty(meter: Meter) -> Meter:
+    match meter:
+        case Bucket():
+            return Bucket()
+        case Counter():
+            return Counter(0, meter.end_ms)
+        case Crowd():
+            return Crowd()
+    assert_never(meter)
 
 
 _KEEP_MS = 40 * 86_400_000

@@ -157,11 +157,16 @@ class RedisLedger:
 
     # --- running streams ----------------------------------------------------------------------
 
-    async def settle(self, stream: StreamId, use: Use) -> None:
+    async def settle(self, stream: StreamId, use: Use | None) -> None:
         """See `Ledger.settle`."""
         keys = [self._running, self._hold(stream)]
         await self._calls.call(
-            self._scripts["settle"].call(keys, stream, use.tokens, use.microdollars)
+            self._scripts["settle"].call(
+                keys,
+                stream,
+                "" if use is None else use.tokens,
+                "" if use is None else use.microdollars,
+            )
         )
 
     async def standings(self, limits: Sequence[Limit]) -> Sequence[Standing]:

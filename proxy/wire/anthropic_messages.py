@@ -147,6 +147,7 @@ class MessagesTranslator:
         self.usage: Usage | None = None
         self._is_started = False
         self._counts = _Usage()
+        self._is_output_counted = False
 
     def hear(self, frame: Frame) -> Sequence[Frame]:
         """See `Translator`."""
@@ -166,15 +167,17 @@ class MessagesTranslator:
             message = read(_event_decoder, data).message
             self._count(message.usage if message else ABSENT)
         elif kind == "message_delta":
-            self._count(read(_event_decoder, data).usage)
+            self._count(read(_event_decoder, data).usage, is_of_output=True)
         elif kind == "message_stop":
             if not self._is_started:
                 raise ProviderTruncated
             self.is_complete = True
         return (frame,)
 
-    def _count(self, raw: msgspec.Raw) -> None:
+    def _count(self, raw: msgspec.Raw, *, is_of_output: bool = False) -> None:
         """Each number replaces the one before; what is left out stays. See `_Usage`.
+
+        What a message begins with counts its input, and of its output nothing yet.
 
         Counts that are none are the provider's own, and not worth failing for.
         """
@@ -189,6 +192,8 @@ class MessagesTranslator:
             value = getattr(said, field)
             if value is not None:
                 setattr(counts, field, value)
+        if is_of_output and said.output_tokens is not None:
+            self._is_output_counted = True
         details = counts.output_tokens_details
         cached = counts.cache_read_input_tokens or 0
         self.usage = Usage(
@@ -198,6 +203,7 @@ class MessagesTranslator:
             output_tokens=counts.output_tokens or 0,
             cached_input_tokens=cached,
             reasoning_tokens=(details.thinking_tokens if details else 0) or 0,
+            is_estimate=not self._is_output_counted,
         )
 
 

@@ -215,7 +215,7 @@ class StormyLedger:
         done()
         return found
 
-    async def settle(self, stream: StreamId, use: Use) -> None:
+    async def settle(self, stream: StreamId, use: Use | None) -> None:
         done = await self._journal.storm()
         await self._inner.settle(stream, use)
         done()

@@ -212,7 +212,12 @@ def test_input_is_what_was_sent_cached_and_read_from_cache() -> None:
         if not seen or seen[-1] != listener.usage:
             seen.append(listener.usage)
     assert seen == [
-        Usage(input_tokens=4 + 1500 + 9000, output_tokens=2, cached_input_tokens=9000),
+        Usage(
+            input_tokens=4 + 1500 + 9000,
+            output_tokens=2,
+            cached_input_tokens=9000,
+            is_estimate=True,
+        ),
         Usage(input_tokens=4 + 1500 + 9000, output_tokens=7, cached_input_tokens=9000),
         Usage(input_tokens=6 + 1500 + 9100, output_tokens=9, cached_input_tokens=9100),
     ]
@@ -229,4 +234,4 @@ def test_tokens_of_thinking_are_counted_too() -> None:
 def test_counts_that_are_none_do_not_fail_an_answer(usage: object) -> None:
     listener = translator()
     hear(listener, START, json.dumps({"type": "message_delta", "usage": usage}).encode(), STOP)
-    assert listener.usage == Usage(input_tokens=3)
+    assert listener.usage == Usage(input_tokens=3, is_estimate=True)

@@ -104,7 +104,8 @@ local function settle(key, stream, tokens, money)
   local held = redis.call('HMGET', key, 'tokens', 'money', 'places')
   if not held[3] then return end
   redis.call('DEL', key)
-  local more_tokens, more_money = tokens - held[1], money - held[2]
+  local more_tokens, more_money = 0, 0
+  if tokens then more_tokens, more_money = tokens - held[1], money - held[2] end
   for _, place in ipairs(cmsgpack.unpack(held[3])) do
     local kind, unit, amount, where, over = unpack(place)
     if kind == 3 then
