@@ -18,13 +18,14 @@ from proxy.config import Config, needs_restart
 from proxy.downstream.desk import Desk, HttpSettings
 from proxy.downstream.front import Front
 from proxy.downstream.generate import generate_routes
+from proxy.downstream.metrics import metrics_routes
 from proxy.downstream.models import models_routes
 from proxy.downstream.operator import operator_routes
 from proxy.downstream.problems import handle_error
 from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
 from proxy.downstream.websocket.handshake import websocket_routes
-from proxy.observe import Observer
+from proxy.observe import Names, Observer
 from proxy.policy.keys import Keyring
 from proxy.policy.routes import Routes
 from proxy.relay.ports import Clock, Entropy, Identity
@@ -76,6 +77,9 @@ async def running_app(
     """
     clock, entropy, dialects = WallClock(), SystemEntropy(), all_dialects()
     identity = _identity(clock, entropy)
+    routes = _routes(config, dialects)
+    observer.counts.know(_names(config, routes, dialects, identity))
+    observer.counts.put("midstream_workers", 1)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
             open_store(
@@ -104,7 +108,7 @@ async def running_app(
             switchboard=switchboard,
             dialects=dialects,
             providers=fleet.providers,
-            routes=_routes(config, dialects),
+            routes=routes,
             keyring=Keyring(config.keys),
             observer=observer,
             settings=_http_settings(config),
@@ -117,6 +121,7 @@ async def running_app(
             desk.routes = _routes(changed, dialects)
             desk.keyring = Keyring(changed.keys)
             desk.settings = _http_settings(changed)
+            observer.counts.know(_names(changed, desk.routes, dialects, identity))
             observer.reloaded(needs_restart(config, changed))
 
         yield App(Front(_litestar(desk), observer, entropy), switchboard, store, reload)
@@ -129,6 +134,19 @@ def _identity(clock: Clock, entropy: Entropy) -> Identity:
         pid=os.getpid(),
         version=importlib.metadata.version("midstream"),
         started_at=clock.now(),
+    )
+
+
+def _names(
+    config: Config, routes: Routes, dialects: dict[str, Dialect], identity: Identity
+) -> Names:
+    owners = {key.owner for key in config.keys} | {Keyring.open_principal.owner}
+    return Names(
+        route_of=routes.name_of,
+        owners=owners,
+        providers=set(config.providers),
+        dialects={dialect.path: name for name, dialect in dialects.items()},
+        version=identity.version,
     )
 
 
@@ -171,6 +189,7 @@ def _litestar(desk: Desk) -> Litestar:
             *models_routes(desk),
             *websocket_routes(desk),
             *operator_routes(desk, openapi_json()),
+            *metrics_routes(desk),
         ],
         exception_handlers={Exception: handle_error, HTTPException: handle_error},
         state=AppState({"desk": desk}),

@@ -68,7 +68,7 @@ def tell_everything(observer: Observer) -> int:
     observer.provider_failed(STREAM, "openai", ProviderUnreachable("openai", CANARY))
     observer.store_lost("timeout")
     observer.store_back(2.5)
-    observer.sweep_ended(STREAM, Ending.INTERRUPTED)
+    observer.sweep_ended(BIRTH, Ending.INTERRUPTED, usage, 4.5)
     observer.internal_error(RuntimeError(CANARY), request="r1")
     return 10
 

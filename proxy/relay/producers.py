@@ -92,7 +92,6 @@ class Producers(Mapping[StreamId, Producer]):
             writer, work, self._observer, event_bytes_max=self._limits.event_bytes_max
         )
         self._running[birth.id] = producer
-        self._observer.stream_started(birth)
         self._errands.tasks.create_task(producer.run(self._after_end))
         return producer
 
@@ -163,9 +162,22 @@ class Producers(Mapping[StreamId, Producer]):
             writer.last_id,
             self._clock.now() - birth.created_at,
             writer.usage,
+            bytes_kept=writer.bytes_kept,
         )
+        if writer.tail.ending is not None and not writer.tail.was_read:
+            await self._look_for_readers(writer)
         del self._running[birth.id]
         self._readers.let_go(writer.tail)
+
+    async def _look_for_readers(self, writer: Writer) -> None:
+        """Nobody has read the stream here: tell, if it was nobody elsewhere either."""
+        try:
+            (state,) = await self._journal.states([writer.birth.id])
+        except StoreUnavailable:
+            self._committer.note_trouble()
+        else:
+            if state is not None and not state.was_watched:
+                self._observer.stream_unread(writer.birth, writer.usage)
 
     async def _settle(self, stream: StreamId, state: State) -> None:
         for pause_s in (*_SETTLE_TRIES_S, None):

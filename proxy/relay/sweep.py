@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection
 from proxy.errors import StoreUnavailable, stream_problem
 from proxy.observe import Observer
 from proxy.relay.committer import Committer
-from proxy.relay.ports import Alive, Journal, Ledger
+from proxy.relay.lifecycle import Phase
+from proxy.relay.ports import Alive, Clock, Journal, Ledger
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, State, StreamId
 from proxy.wire.dialect import Dialect
@@ -33,6 +34,7 @@ class Sweep:
         ledger: Ledger,
         committer: Committer,
         observer: Observer,
+        clock: Clock,
         dialects: dict[str, Dialect],
         *,
         lease_s: float,
@@ -43,6 +45,7 @@ class Sweep:
         self._ledger = ledger
         self._committer = committer
         self._observer = observer
+        self._clock = clock
         self._dialects = dialects
         self._lease_s = lease_s
         self._own = own
@@ -99,7 +102,13 @@ class Sweep:
         problem = stream_problem(ending, "its worker died", state.birth.id)
         frame = self._dialects[state.birth.dialect].last_frame(ending, problem)
         writer.end(ending, problem, frame)
-        self._observer.sweep_ended(state.birth.id, ending)
+
+        def told() -> None:
+            if writer.phase is Phase.ENDED:
+                age_s = self._clock.now() - state.birth.created_at
+                self._observer.sweep_ended(state.birth, ending, state.usage, age_s)
+
+        writer.on_receipt = told
 
     async def _settle_ended(self, streams: list[StreamId]) -> None:
         """Streams whose worker died after the end, but before it told the ledger."""

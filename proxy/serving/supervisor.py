@@ -8,6 +8,7 @@ is there within a tenth of a second, and all share the memory of the imports.
 """
 
 import asyncio
+import ctypes
 import multiprocessing
 import signal
 import socket
@@ -22,6 +23,8 @@ import msgspec
 from proxy.config import Config
 from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
 from proxy.observe import Observer
+from proxy.observe.board import SHEET_WORDS
+from proxy.observe.counts import is_momentary
 from proxy.serving.listening import address, listen
 from proxy.serving.source import ConfigFile
 from proxy.serving.worker import (
@@ -32,6 +35,7 @@ from proxy.serving.worker import (
     Order,
     Post,
     announce,
+    board_on,
     cannot_listen,
     refuse,
     run_worker,
@@ -50,6 +54,9 @@ _END_S = 15.0
 """Beyond `drain_s`, before a worker that does not end is killed. Chosen: over all the waits on its
 way down."""
 _END_EVERY_S = 0.05
+_SHEETS = 4
+"""For each post: its worker and those of before that still drain. Chosen: nobody stops a worker by
+hand more often than that while one drains."""
 _EXIT_CODE_S = 1.0
 """How long after its death a worker's exit code is waited for."""
 
@@ -64,6 +71,7 @@ class Worker:
         self,
         post: Post,
         listening: socket.socket,
+        memory: "ctypes.Array[ctypes.c_int64]",
         *,
         on_word: Callable[["Worker", bytes], None],
         on_end: Callable[["Worker"], None],
@@ -80,7 +88,9 @@ class Worker:
         self.started_at = self._loop.time()
         self._line, theirs = _context().Pipe()
         self._process: BaseProcess = _context().Process(
-            target=run_worker, args=(post, listening, theirs), name=f"midstream-{post.number}"
+            target=run_worker,
+            args=(post, listening, theirs, memory),
+            name=f"midstream-{post.number}",
         )
         self._process.start()
         theirs.close()
@@ -133,6 +143,12 @@ class Crew:
         self._observer = observer
         self._sockets = sockets
         self._store_url = store_url
+        sheets = 1 + _SHEETS * len(sockets)
+        self._memory = _context().RawArray(ctypes.c_int64, SHEET_WORDS * sheets)
+        self._board = board_on(self._memory)
+        self._sheets = list(range(1, sheets))
+        """Those that no process writes."""
+        observer.count_on(self._board, 0)
         self._posts: dict[int, Worker] = {}
         self._draining: set[Worker] = set()
         self._deaths: dict[int, int] = {}
@@ -187,6 +203,7 @@ class Crew:
             self._observer.config_refused(invalid)
             return
         self._text = text
+        self._observer.config_accepted()
         for worker in self._all():
             worker.tell(Order("reload", text))
 
@@ -200,9 +217,14 @@ class Crew:
         if self._is_stopping.is_set():
             return
         is_first = number == 1 and number not in self._posts
-        post = Post(number, self._source, self._text, self._store_url, is_first)
+        sheet = self._sheets.pop(0)
+        post = Post(number, self._source, self._text, self._store_url, is_first, sheet)
         self._posts[number] = Worker(
-            post, self._sockets[number - 1], on_word=self._heard, on_end=self._has_ended
+            post,
+            self._sockets[number - 1],
+            self._memory,
+            on_word=self._heard,
+            on_end=self._has_ended,
         )
 
     async def _has_begun(self, number: int) -> int:
@@ -228,6 +250,8 @@ class Crew:
     def _has_ended(self, worker: Worker) -> None:
         """A worker's post is taken again, at once if it has not died before."""
         number = worker.post.number
+        self._board.clear(worker.post.sheet, is_momentary)
+        self._sheets.insert(0, worker.post.sheet)  # the least are used, and read
         self._draining.discard(worker)
         if self._is_stopping.is_set() or not self._has_started:
             return

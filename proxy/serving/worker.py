@@ -8,6 +8,7 @@ and its workers go too.
 """
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ import uvloop
 from proxy.app import App, running_app
 from proxy.config import Config
 from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
-from proxy.observe import Observer, open_log
+from proxy.observe import Board, Observer, open_log
 from proxy.serving.listening import address, listen
 from proxy.serving.server import Server
 from proxy.serving.source import ConfigFile
@@ -60,6 +61,8 @@ class Post(msgspec.Struct, frozen=True):
     """Of the embedded server that the supervisor owns."""
     is_first: bool
     """Whether it warns of what all workers see."""
+    sheet: int
+    """Of the board, for its numbers."""
 
 
 def refuse(sentence: str) -> int:
@@ -116,6 +119,7 @@ async def _serve_alone(
         def reload() -> None:
             try:
                 app.reload(source.parse(source.read()))
+                observer.config_accepted()
             except ConfigInvalid as invalid:
                 observer.config_refused(invalid)
 
@@ -127,7 +131,17 @@ async def _serve_alone(
 # --- under a supervisor ---------------------------------------------------------------------------
 
 
-def run_worker(post: Post, listening: socket.socket, line: Connection) -> None:
+def board_on(memory: "ctypes.Array[ctypes.c_int64]") -> Board:
+    """The board that is in this shared memory."""
+    return Board(memoryview(memory).cast("B").cast("q"))
+
+
+def run_worker(
+    post: Post,
+    listening: socket.socket,
+    line: Connection,
+    memory: "ctypes.Array[ctypes.c_int64]",
+) -> None:
     """A worker process's whole life. Ends it with its exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the supervisor
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as is the terminal's end, and a reload
@@ -137,6 +151,7 @@ def run_worker(post: Post, listening: socket.socket, line: Connection) -> None:
     try:
         config = post.source.parse(post.text)
         observer = open_log(config.server.log, sys.stderr, worker=post.number)
+        observer.count_on(board_on(memory), post.sheet)
         with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve_post(post, config, observer, listening, line))
     except StoreUnavailable as error:

@@ -69,6 +69,7 @@ class Record(msgspec.Struct):
     readers: dict[str, float] = msgspec.field(default_factory=dict)
     """Until when each attends."""
     was_attended: bool = False
+    was_watched: bool = False
 
     def is_erased(self, now: float) -> bool:
         """Whether the events are gone: deleted, or past their retention."""
@@ -92,6 +93,7 @@ class Record(msgspec.Struct):
             expires_at=self.expires_at,
             is_cancel_asked=self.is_cancel_asked,
             is_erased=self.is_erased(now),
+            was_watched=self.was_watched,
         )
 
 
@@ -289,7 +291,9 @@ class MemoryJournal:
             return None
         now = self._store.clock.now()
         events = () if record.is_erased(now) else record.events[after : after + _PAGE_EVENTS_MAX]
-        return Page(record.state(now), tuple(events))
+        page = Page(record.state(now), tuple(events))
+        record.was_watched = record.was_watched or record.is_running()
+        return page
 
     async def states(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
         """See `Journal.states`."""
@@ -299,6 +303,9 @@ class MemoryJournal:
 
     async def watch(self, stream: StreamId, on_ring: Callable[[Ring | None], None]) -> MemoryWatch:
         """See `Journal.watch`."""
+        record = self._store.find(stream)
+        if record is not None and record.is_running():
+            record.was_watched = True
         return MemoryWatch(self._store, stream, on_ring)
 
     async def ask_cancel(self, stream: StreamId) -> None:
