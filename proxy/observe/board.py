@@ -12,9 +12,9 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 
 WORD_BYTES = 8
-SHEET_WORDS = 32 * 1024
-"""Of one process: 256 KiB. Measured: a model of a provider takes 1.2 KiB, an owner 0.5 KiB; the
-most names that `Counts` lets through have room."""
+SHEET_WORDS = 64 * 1024
+"""Of one process: 512 KiB, of which only what is used takes memory. Measured: a model takes 2 KiB,
+an owner 0.5 KiB; the most names that `Counts` lets through have room."""
 
 Cells = memoryview
 """Some of a sheet's words, each a signed number of 64 bits. To add to one takes 50 ns."""
@@ -60,9 +60,12 @@ class Board:
             words[start : start + SHEET_WORDS] for start in range(0, len(words), SHEET_WORDS)
         ]
 
-    def sheet(self, number: int) -> Sheet:
-        """The sheet of this number, to be written by one process at a time."""
-        return Sheet(self._sheets[number])
+    def sheet(self, number: int | None) -> Sheet:
+        """The sheet of this number, to be written by one process at a time.
+
+        None is for a process that has no place: one that is not on the board.
+        """
+        return Sheet(_blank() if number is None else self._sheets[number])
 
     def read(self) -> dict[bytes, Sequence[int]]:
         """The sums over all sheets."""
@@ -84,7 +87,11 @@ class Board:
 
 def private_board() -> Board:
     """One sheet, for a process that has no others."""
-    return Board(memoryview(bytearray(SHEET_WORDS * WORD_BYTES)).cast("q"))
+    return Board(_blank())
+
+
+def _blank() -> memoryview:
+    return memoryview(bytearray(SHEET_WORDS * WORD_BYTES)).cast("q")
 
 
 def _entries(words: memoryview) -> Iterator[tuple[bytes, Cells]]:

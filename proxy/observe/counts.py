@@ -62,7 +62,10 @@ class Counts:
     """See the module."""
 
     def __init__(
-        self, board: Board | None = None, sheet: int = 0, clock: Clock = time.perf_counter_ns
+        self,
+        board: Board | None = None,
+        sheet: int | None = 0,
+        clock: Clock = time.perf_counter_ns,
     ) -> None:
         self.clock = clock
         self._board = board or private_board()
@@ -147,7 +150,7 @@ class Counts:
         """A stream has its ending."""
         provider, model = self.provider(birth.provider), self.model(birth.model)
         self.add("midstream_streams_ended_total", birth.dialect, provider, model, ending)
-        lasted = self.distribution("midstream_stream_duration_seconds", provider, model, ending)
+        lasted = self.distribution("midstream_stream_duration_seconds", provider, model)
         lasted.add(round(max(lasted_s, 0) * 1_000_000))
         if usage is not None:
             self._used(birth, usage)

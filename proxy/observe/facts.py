@@ -25,7 +25,7 @@ class Observer:
         self.counts = Counts()
         self._logger = logger
 
-    def count_on(self, board: Board, sheet: int) -> None:
+    def count_on(self, board: Board, sheet: int | None) -> None:
         """Count on this sheet from now on. What was counted before is forgotten."""
         self.counts = Counts(board, sheet)
 

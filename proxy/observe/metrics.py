@@ -76,7 +76,7 @@ METRICS: Final = (
     ),
     _seconds(
         "stream_duration",
-        "provider model ending",
+        "provider model",
         "From the create to the ending.",
         _LASTED_MS,
     ),

@@ -8,13 +8,13 @@ is there within a tenth of a second, and all share the memory of the imports.
 """
 
 import asyncio
-import ctypes
 import multiprocessing
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from multiprocessing.context import ForkServerContext
+from multiprocessing.heap import BufferWrapper
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import msgspec
 from proxy.config import Config
 from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
 from proxy.observe import Observer
-from proxy.observe.board import SHEET_WORDS
+from proxy.observe.board import SHEET_WORDS, WORD_BYTES
 from proxy.observe.counts import is_momentary
 from proxy.serving.listening import address, listen
 from proxy.serving.source import ConfigFile
@@ -71,7 +71,7 @@ class Worker:
         self,
         post: Post,
         listening: socket.socket,
-        memory: "ctypes.Array[ctypes.c_int64]",
+        memory: BufferWrapper,
         *,
         on_word: Callable[["Worker", bytes], None],
         on_end: Callable[["Worker"], None],
@@ -144,7 +144,7 @@ class Crew:
         self._sockets = sockets
         self._store_url = store_url
         sheets = 1 + _SHEETS * len(sockets)
-        self._memory = _context().RawArray(ctypes.c_int64, SHEET_WORDS * sheets)
+        self._memory = BufferWrapper(sheets * SHEET_WORDS * WORD_BYTES)
         self._board = board_on(self._memory)
         self._sheets = list(range(1, sheets))
         """Those that no process writes."""
@@ -217,7 +217,7 @@ class Crew:
         if self._is_stopping.is_set():
             return
         is_first = number == 1 and number not in self._posts
-        sheet = self._sheets.pop(0)
+        sheet = self._sheets.pop(0) if self._sheets else None
         post = Post(number, self._source, self._text, self._store_url, is_first, sheet)
         self._posts[number] = Worker(
             post,
@@ -250,8 +250,10 @@ class Crew:
     def _has_ended(self, worker: Worker) -> None:
         """A worker's post is taken again, at once if it has not died before."""
         number = worker.post.number
-        self._board.clear(worker.post.sheet, is_momentary)
-        self._sheets.insert(0, worker.post.sheet)  # the least are used, and read
+        sheet = worker.post.sheet
+        if sheet is not None:
+            self._board.clear(sheet, is_momentary)
+            self._sheets.insert(0, sheet)  # so that few are used, and read
         self._draining.discard(worker)
         if self._is_stopping.is_set() or not self._has_started:
             return

@@ -8,7 +8,6 @@ and its workers go too.
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 import socket
@@ -16,6 +15,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.heap import BufferWrapper
 from pathlib import Path
 from typing import Literal
 
@@ -61,8 +61,8 @@ class Post(msgspec.Struct, frozen=True):
     """Of the embedded server that the supervisor owns."""
     is_first: bool
     """Whether it warns of what all workers see."""
-    sheet: int
-    """Of the board, for its numbers."""
+    sheet: int | None
+    """Of the board, for its numbers; None if all are taken."""
 
 
 def refuse(sentence: str) -> int:
@@ -131,16 +131,13 @@ async def _serve_alone(
 # --- under a supervisor ---------------------------------------------------------------------------
 
 
-def board_on(memory: "ctypes.Array[ctypes.c_int64]") -> Board:
-    """The board that is in this shared memory."""
-    return Board(memoryview(memory).cast("B").cast("q"))
+def board_on(memory: BufferWrapper) -> Board:
+    """The board that is in this memory, which processes share."""
+    return Board(memory.create_memoryview().cast("q"))
 
 
 def run_worker(
-    post: Post,
-    listening: socket.socket,
-    line: Connection,
-    memory: "ctypes.Array[ctypes.c_int64]",
+    post: Post, listening: socket.socket, line: Connection, memory: BufferWrapper
 ) -> None:
     """A worker process's whole life. Ends it with its exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the supervisor

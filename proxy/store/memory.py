@@ -232,6 +232,7 @@ class MemoryJournal:
             if append.first_id > 1:
                 return Receipt(Outcome.GAP)
             record = self._create(append.birth, append.epoch)
+            record.was_watched = bool(append.events)  # it was lost, and who watched it still does
         elif record.is_deleted:
             return Receipt(Outcome.ERASED, record.last_id)
         elif record.epoch != append.epoch:

@@ -162,7 +162,7 @@ def test_an_internal_error_names_type_cause_and_place_but_no_value() -> None:
 
     outer, inner = log.lines
     assert "request=r9 exception=LookupError place=" in outer
-    assert "test_observe.py" in outer
+    assert "test_facts.py" in outer
     assert " fail <" in outer
     assert "exception=ValueError" in inner
     assert CANARY not in log.written.getvalue()
@@ -223,7 +223,7 @@ def test_of_a_librarys_record_only_its_place_is_shown() -> None:
 
     (line,) = log.lines
     assert " error library logger=asyncio place=" in line
-    assert "test_observe.py" in line
+    assert "test_facts.py" in line
     assert CANARY not in line
 
 
