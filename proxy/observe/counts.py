@@ -203,18 +203,15 @@ class Counts:
 class Pace:
     """The times of one stream that runs here: called for each read, never for each event."""
 
-    __slots__ = ("_begun_ns", "_between", "_counts", "_first", "_heard_ns")
+    __slots__ = ("_append_delay", "_begun_ns", "_between", "_first", "_heard_ns", "now")
 
     def __init__(self, counts: Counts, first: Distribution, between: Distribution) -> None:
-        self._counts = counts
+        self.now = counts.clock
+        self._append_delay = counts.append_delay
         self._first = first
         self._between = between
         self._begun_ns = counts.clock()
         self._heard_ns = 0
-
-    def now(self) -> int:
-        """The moment, in nanoseconds."""
-        return self._counts.clock()
 
     def heard(self, at_ns: int) -> None:
         """A read at this moment has brought events."""
@@ -224,12 +221,11 @@ class Pace:
 
     def accepted(self, heard_ns: int) -> None:
         """The store has taken an append whose oldest event was read at this moment."""
-        counts = self._counts
-        counts.append_delay.add((counts.clock() - heard_ns) // 1000)
+        self._append_delay.add((self.now() - heard_ns) // 1000)
 
     def spoke(self) -> None:
         """The store has the first content."""
-        self._first.add((self._counts.clock() - self._begun_ns) // 1000)
+        self._first.add((self.now() - self._begun_ns) // 1000)
 
 
 def is_momentary(key: bytes) -> bool:

@@ -74,7 +74,7 @@ async def read_over_all_transports(url: str) -> None:
 async def create_over_ws(url: str) -> None:
     async with session() as http, talking_openly(http, url) as talk:
         for model in ("quick/usage", "nobody"):
-            body = {"model": model, "stream": True, "messages": []}
+            body: dict[str, Any] = {"model": model, "stream": True, "messages": []}
             await talk.say("create", ref=1, path="/v1/chat/completions", body=body)
             heard = await talk.hear()
             if heard["type"] == "created":
