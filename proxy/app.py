@@ -79,7 +79,6 @@ async def running_app(
     identity = _identity(clock, entropy)
     routes = _routes(config, dialects)
     observer.counts.know(_names(config, routes, dialects, identity))
-    observer.counts.put("midstream_workers", 1)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
             open_store(

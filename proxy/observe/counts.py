@@ -80,18 +80,15 @@ class Counts:
         self.store_append = self.distribution("midstream_store_append_seconds")
 
     def know(self, names: Names) -> None:
-        """Label by these names from now on."""
+        """Label by these names from now on. Who knows them serves."""
         self._names = names
+        self._cells("midstream_workers")[0] = 1
 
     # --- cells --------------------------------------------------------------------------------
 
     def add(self, name: str, *values: str, count: int = 1) -> None:
         """Add to a counter or a gauge of the table, with the values of its labels in order."""
         self._cells(name, *values)[0] += count
-
-    def put(self, name: str, count: int) -> None:
-        """Say what a gauge without labels is, in this process."""
-        self._cells(name)[0] = count
 
     def distribution(self, name: str, *values: str) -> Distribution:
         """A histogram of the table."""
@@ -114,8 +111,8 @@ class Counts:
         return self._bounded("model", self._names.route_of(model))
 
     def provider(self, provider: str) -> str:
-        """A configured provider."""
-        known = provider in self._names.providers
+        """A configured provider, or one that was when it was first seen here."""
+        known = provider in self._names.providers or provider in self._seen.get("provider", ())
         return self._bounded("provider", provider if known else None)
 
     def owner(self, owner: str) -> str:

@@ -8,24 +8,18 @@ is there within a tenth of a second, and all share the memory of the imports.
 """
 
 import asyncio
-import multiprocessing
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
-from multiprocessing.context import ForkServerContext
-from multiprocessing.heap import BufferWrapper
-from multiprocessing.process import BaseProcess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-
-import msgspec
 
 from proxy.config import Config
 from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
 from proxy.observe import Observer
-from proxy.observe.board import SHEET_WORDS, WORD_BYTES
-from proxy.observe.counts import is_momentary
 from proxy.serving.listening import address, listen
+from proxy.serving.process import Worker, forkserver
+from proxy.serving.sheets import Sheets
 from proxy.serving.source import ConfigFile
 from proxy.serving.worker import (
     DRAINED,
@@ -35,7 +29,6 @@ from proxy.serving.worker import (
     Order,
     Post,
     announce,
-    board_on,
     cannot_listen,
     refuse,
     run_worker,
@@ -54,76 +47,6 @@ _END_S = 15.0
 """Beyond `drain_s`, before a worker that does not end is killed. Chosen: over all the waits on its
 way down."""
 _END_EVERY_S = 0.05
-_SHEETS = 4
-"""For each post: its worker and those of before that still drain. Chosen: nobody stops a worker by
-hand more often than that while one drains."""
-_EXIT_CODE_S = 1.0
-"""How long after its death a worker's exit code is waited for."""
-
-
-class Worker:
-    """One process on one post, for as long as it lives.
-
-    It has ended when its line breaks, which nothing but its death does; the exit code follows.
-    """
-
-    def __init__(
-        self,
-        post: Post,
-        listening: socket.socket,
-        memory: BufferWrapper,
-        *,
-        on_word: Callable[["Worker", bytes], None],
-        on_end: Callable[["Worker"], None],
-    ) -> None:
-        self.post = post
-        self.exit_code: int | None = None
-        """Once it has ended: the number of a signal is negative, one that got lost None."""
-        self.is_drained = False
-        self.ready = asyncio.Event()
-        self.ended = asyncio.Event()
-        self._on_word = on_word
-        self._on_end = on_end
-        self._loop = asyncio.get_running_loop()
-        self.started_at = self._loop.time()
-        self._line, theirs = _context().Pipe()
-        self._process: BaseProcess = _context().Process(
-            target=run_worker,
-            args=(post, listening, theirs, memory),
-            name=f"midstream-{post.number}",
-        )
-        self._process.start()
-        theirs.close()
-        self.pid = self._process.pid or 0
-        self._loop.add_reader(self._line.fileno(), self._hear)
-
-    def tell(self, order: Order) -> None:
-        """Give an order, if it still listens."""
-        with suppress(OSError):
-            self._line.send_bytes(msgspec.json.encode(order))
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if not self.ended.is_set():
-            self._process.kill()
-
-    def _hear(self) -> None:
-        try:
-            word = self._line.recv_bytes()
-        except (EOFError, OSError):
-            self._loop.remove_reader(self._line.fileno())
-            self._line.close()
-            self._late = self._loop.call_later(_EXIT_CODE_S, self._bury)
-            self._loop.add_reader(self._process.sentinel, self._bury)
-        else:
-            self._on_word(self, word)
-
-    def _bury(self) -> None:
-        self._late.cancel()
-        self._loop.remove_reader(self._process.sentinel)
-        self.exit_code = self._process.exitcode
-        self.ended.set()
-        self._on_end(self)
 
 
 class Crew:
@@ -143,12 +66,8 @@ class Crew:
         self._observer = observer
         self._sockets = sockets
         self._store_url = store_url
-        sheets = 1 + _SHEETS * len(sockets)
-        self._memory = BufferWrapper(sheets * SHEET_WORDS * WORD_BYTES)
-        self._board = board_on(self._memory)
-        self._sheets = list(range(1, sheets))
-        """Those that no process writes."""
-        observer.count_on(self._board, 0)
+        self._sheets = Sheets(len(sockets))
+        observer.count_on(self._sheets.board, 0)
         self._posts: dict[int, Worker] = {}
         self._draining: set[Worker] = set()
         self._deaths: dict[int, int] = {}
@@ -217,12 +136,12 @@ class Crew:
         if self._is_stopping.is_set():
             return
         is_first = number == 1 and number not in self._posts
-        sheet = self._sheets.pop(0) if self._sheets else None
+        sheet = self._sheets.take()
         post = Post(number, self._source, self._text, self._store_url, is_first, sheet)
         self._posts[number] = Worker(
             post,
             self._sockets[number - 1],
-            self._memory,
+            self._sheets.memory,
             on_word=self._heard,
             on_end=self._has_ended,
         )
@@ -250,10 +169,7 @@ class Crew:
     def _has_ended(self, worker: Worker) -> None:
         """A worker's post is taken again, at once if it has not died before."""
         number = worker.post.number
-        sheet = worker.post.sheet
-        if sheet is not None:
-            self._board.clear(sheet, is_momentary)
-            self._sheets.insert(0, sheet)  # so that few are used, and read
+        self._sheets.give_back(worker.post.sheet)
         self._draining.discard(worker)
         if self._is_stopping.is_set() or not self._has_started:
             return
@@ -267,10 +183,6 @@ class Crew:
         loop.call_later(_BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)], self._hire, number)
 
 
-def _context() -> ForkServerContext:
-    return multiprocessing.get_context("forkserver")
-
-
 def supervise(config: Config, source: ConfigFile, observer: Observer) -> int:
     """Serve with several workers until told to stop; the exit code."""
     try:
@@ -280,7 +192,7 @@ def supervise(config: Config, source: ConfigFile, observer: Observer) -> int:
     with ExitStack() as stack:
         for listening in sockets:
             stack.enter_context(listening)
-        _context().set_forkserver_preload(_preloaded(config))
+        forkserver().set_forkserver_preload(_preloaded(config))
         try:
             return asyncio.run(_supervise(config, source, observer, sockets))
         except (DataInUse, StoreUnavailable) as error:

@@ -25,9 +25,10 @@ import uvloop
 from proxy.app import App, running_app
 from proxy.config import Config
 from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
-from proxy.observe import Board, Observer, open_log
+from proxy.observe import Observer, open_log
 from proxy.serving.listening import address, listen
 from proxy.serving.server import Server
+from proxy.serving.sheets import board_on
 from proxy.serving.source import ConfigFile
 
 EXIT_FAILED = 1
@@ -129,11 +130,6 @@ async def _serve_alone(
 
 
 # --- under a supervisor ---------------------------------------------------------------------------
-
-
-def board_on(memory: BufferWrapper) -> Board:
-    """The board that is in this memory, which processes share."""
-    return Board(memory.create_memoryview().cast("q"))
 
 
 def run_worker(

@@ -58,7 +58,6 @@ def told(observer: Observer) -> Scraped:
 
 def tell_everything(observer: Observer) -> None:
     counts = observer.counts
-    counts.put("midstream_workers", 1)
     observer.worker_died(1, 2, -9, 3.0)
     observer.config_accepted()
     observer.config_refused(ConfigInvalid(("no",)))
@@ -148,6 +147,17 @@ def test_a_stream_that_went_to_another_worker_has_not_ended_here() -> None:
     assert scraped.total("midstream_streams_running") == 0
     assert scraped.total("midstream_streams_ended_total") == 0
     assert scraped.total("midstream_stream_events_count") == 0
+
+
+def test_a_stream_of_a_provider_that_the_config_lost_meanwhile_still_leaves() -> None:
+    observer = counting()
+
+    observer.stream_started(birth())
+    observer.counts.know(Names(lambda _: None, (), (), {}, "1.2.3"))
+    observer.stream_ended(birth(), Ending.COMPLETED, "", 3, 1.0, None)
+
+    running = told(observer).samples
+    assert [n for (name, _), n in running.items() if name == "midstream_streams_running"] == [0]
 
 
 def test_a_thousand_hostile_names_make_one_series() -> None:
