@@ -1,6 +1,7 @@
-"""A worker as its supervisor sees it: a process, and a line to it.
+"""One worker as its supervisor sees it: a process, and the line to it.
 
-It decides nothing: it tells what the worker says, and that it has ended.
+It starts the process, gives orders, and notices its end; what follows from that is not decided
+here. What surprises: starting one waits for the forkserver, which may die of it.
 """
 
 import asyncio
@@ -20,14 +21,15 @@ _EXIT_CODE_S = 1.0
 """How long after its death a worker's exit code is waited for."""
 
 
-def forkserver() -> ForkServerContext:
-    """Where workers are forked from."""
+def context() -> ForkServerContext:
+    """Where workers are forked: see `supervisor`."""
     return multiprocessing.get_context("forkserver")
 
 
 class Worker:
     """One process on one post, for as long as it lives.
 
+    Making one raises `OSError` or `EOFError` if the system starts no process now.
     It has ended when its line breaks, which nothing but its death does; the exit code follows.
     """
 
@@ -50,8 +52,8 @@ class Worker:
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self.started_at = self._loop.time()
-        self._line, theirs = forkserver().Pipe()
-        self._process: BaseProcess = forkserver().Process(
+        self._line, theirs = context().Pipe()
+        self._process: BaseProcess = context().Process(
             target=run_worker,
             args=(post, listening, theirs, memory),
             name=f"midstream-{post.number}",

@@ -18,13 +18,13 @@ from proxy.config import Config
 from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
 from proxy.observe import Observer
 from proxy.serving.listening import address, listen
-from proxy.serving.process import Worker, forkserver
+from proxy.serving.process import Worker, context
 from proxy.serving.sheets import Sheets
 from proxy.serving.source import ConfigFile
 from proxy.serving.worker import (
     DRAINED,
-    DRAINING,
     EXIT_FAILED,
+    LEAVING,
     READY,
     Order,
     Post,
@@ -47,6 +47,9 @@ _END_S = 15.0
 """Beyond `drain_s`, before a worker that does not end is killed. Chosen: over all the waits on its
 way down."""
 _END_EVERY_S = 0.05
+_GROUP_S = 0.1
+"""How long after a worker's signal the supervisor's own may come, if it is for all processes, as
+systemd sends it. Then nobody needs a successor, and whoever comes is to be told why."""
 
 
 class Crew:
@@ -138,13 +141,17 @@ class Crew:
         is_first = number == 1 and number not in self._posts
         sheet = self._sheets.take()
         post = Post(number, self._source, self._text, self._store_url, is_first, sheet)
-        self._posts[number] = Worker(
-            post,
-            self._sockets[number - 1],
-            self._sheets.memory,
-            on_word=self._heard,
-            on_end=self._has_ended,
-        )
+        try:
+            self._posts[number] = Worker(
+                post,
+                self._sockets[number - 1],
+                self._sheets.memory,
+                on_word=self._heard,
+                on_end=self._has_ended,
+            )
+        except BaseException:
+            self._sheets.give_back(sheet)
+            raise
 
     async def _has_begun(self, number: int) -> int:
         """Wait for a worker's first word; its exit code if it ended instead."""
@@ -161,13 +168,21 @@ class Crew:
             worker.ready.set()
         elif word == DRAINED:
             worker.is_drained = True
-        elif word == DRAINING and self._posts[worker.post.number] is worker:
-            self._draining.add(worker)
-            self._observer.worker_leaves(worker.post.number, worker.pid)
-            self._hire(worker.post.number)
+        elif word == LEAVING:
+            asyncio.get_running_loop().call_later(_GROUP_S, self._succeed, worker)
+
+    def _succeed(self, worker: Worker) -> None:
+        """Let a worker that was told to stop leave its post to another, if the others stay."""
+        number = worker.post.number
+        if self._is_stopping.is_set() or worker.ended.is_set():
+            return
+        self._draining.add(worker)
+        self._observer.worker_leaves(number, worker.pid)
+        self._hire_again(number)
+        worker.tell(Order("leave"))
 
     def _has_ended(self, worker: Worker) -> None:
-        """A worker's post is taken again, at once if it has not died before."""
+        """Its post is taken again, at once if none has died on it before."""
         number = worker.post.number
         self._sheets.give_back(worker.post.sheet)
         self._draining.discard(worker)
@@ -175,12 +190,28 @@ class Crew:
             return
         if self._posts[number] is not worker:
             return  # its successor is at work
-        loop = asyncio.get_running_loop()
-        lived_s = loop.time() - worker.started_at
-        deaths = 0 if lived_s > _STEADY_S else self._deaths.get(number, 0)
-        self._deaths[number] = deaths + 1
+        lived_s = asyncio.get_running_loop().time() - worker.started_at
+        if lived_s > _STEADY_S:
+            self._deaths[number] = 0
         self._observer.worker_died(number, worker.pid, worker.exit_code, lived_s)
-        loop.call_later(_BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)], self._hire, number)
+        self._hire_later(number)
+
+    def _hire_later(self, number: int) -> None:
+        deaths = self._deaths.get(number, 0)
+        self._deaths[number] = deaths + 1
+        wait_s = _BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)]
+        asyncio.get_running_loop().call_later(wait_s, self._hire_again, number)
+
+    def _hire_again(self, number: int) -> None:
+        """Unless that has been done meanwhile; later, if the system starts no process now."""
+        present = self._posts[number]
+        if not (present.ended.is_set() or present in self._draining):
+            return
+        try:
+            self._hire(number)
+        except (OSError, EOFError) as error:  # the latter from a forkserver that dies of it
+            self._observer.worker_not_started(number, error)
+            self._hire_later(number)
 
 
 def supervise(config: Config, source: ConfigFile, observer: Observer) -> int:
@@ -192,7 +223,7 @@ def supervise(config: Config, source: ConfigFile, observer: Observer) -> int:
     with ExitStack() as stack:
         for listening in sockets:
             stack.enter_context(listening)
-        forkserver().set_forkserver_preload(_preloaded(config))
+        context().set_forkserver_preload(_preloaded(config))
         try:
             return asyncio.run(_supervise(config, source, observer, sockets))
         except (DataInUse, StoreUnavailable) as error:

@@ -13,6 +13,7 @@ import aiohttp
 from tests.reading import ask, read_poll, read_sse, read_ws, session
 from tests.scrape import Scraped, read_metrics
 from tests.server import Served, scripted, serving
+from tests.serving.processes import workers_of
 from tests.talking import talking_openly
 
 WORKERS = 3
@@ -93,21 +94,8 @@ def worker_of(served: Served, stream: str) -> int:
     """The process that produces `stream`."""
     log = served.log.read_text().splitlines()
     (line,) = (line for line in log if "stream_started" in line and stream in line)
-    name = f"midstream-{line.partition('worker=')[2].split()[0]}"
-    for comm in Path("/proc").glob("[0-9]*/comm"):
-        parent = comm.with_name("status")
-        if comm.read_text().strip() == name and _is_of(served, parent):
-            return int(comm.parent.name)
-    raise AssertionError("it is not there")
-
-
-def _is_of(served: Served, status: Path) -> bool:
-    """Whether a process is a grandchild: between them is the one that forks."""
-    for _ in range(2):
-        parent = next(x for x in status.read_text().splitlines() if x.startswith("PPid:"))
-        pid = int(parent.split()[1])
-        status = Path(f"/proc/{pid}/status")
-    return pid == served.process.pid
+    number = line.partition("worker=")[2].split()[0]
+    return workers_of(served)[f"midstream-{number}"]
 
 
 def test_the_sum_over_all_workers_is_exact_whoever_is_asked(tmp_path: Path) -> None:
