@@ -1,7 +1,7 @@
 """``GET /metrics``: the numbers of every worker of this `midstream serve`, for Prometheus.
 
 Whichever worker is asked tells the sum (see `observe.board`), so a scrape needs no address of
-each. Numbers that are true for the whole namespace are asked of the store.
+each. It asks nobody: what the store holds for the whole namespace is not told here.
 """
 
 from pathlib import Path

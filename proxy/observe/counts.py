@@ -119,6 +119,10 @@ class Counts:
         """An owner of configured keys."""
         return self._bounded("owner", owner if owner in self._names.owners else None)
 
+    def pool(self, pool: str) -> str:
+        """Who shares a limit, as the config has it."""
+        return self._bounded("pool", pool)
+
     def _bounded(self, label: str, value: str | None) -> str:
         if value is None:
             return OTHER

@@ -123,7 +123,7 @@ class Observer:
         lasted_s: float,
         usage: Usage | None,
         *,
-        bytes_kept: int = 0,
+        bytes_kept: int,
     ) -> None:
         """A producer is done. `ending` is None if it lost its stream to another worker."""
         counts = self.counts
@@ -158,7 +158,7 @@ class Observer:
 
     def refused(self, kind: str, pool: str) -> None:
         """A limit refused a create. Both are names of the config."""
-        self.counts.add("midstream_quota_refusals_total", pool, kind)
+        self.counts.add("midstream_quota_refusals_total", self.counts.pool(pool), kind)
 
     def reader_came(self, transport: str, after: int) -> None:
         """A reader's cursor was opened behind event `after`."""

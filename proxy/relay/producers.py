@@ -164,10 +164,10 @@ class Producers(Mapping[StreamId, Producer]):
             writer.usage,
             bytes_kept=writer.bytes_kept,
         )
-        if writer.tail.ending is not None and not writer.tail.was_read:
-            await self._look_for_readers(writer)
         del self._running[birth.id]
         self._readers.let_go(writer.tail)
+        if writer.tail.ending is not None and not writer.tail.was_read:
+            await self._look_for_readers(writer)
 
     async def _look_for_readers(self, writer: Writer) -> None:
         """Nobody has read the stream here: tell, if it was nobody elsewhere either."""

@@ -64,7 +64,7 @@ def tell_everything(observer: Observer) -> int:
     )
     observer.stream_started(BIRTH)
     usage = Usage(input_tokens=5, output_tokens=7)
-    observer.stream_ended(BIRTH, Ending.COMPLETED, "", 12, 1.5, usage)
+    observer.stream_ended(BIRTH, Ending.COMPLETED, "", 12, 1.5, usage, bytes_kept=9)
     observer.provider_failed(STREAM, "openai", ProviderUnreachable("openai", CANARY))
     observer.store_lost("timeout")
     observer.store_back(2.5)

@@ -141,7 +141,7 @@ def test_a_stream_that_went_to_another_worker_has_not_ended_here() -> None:
     observer = counting()
 
     observer.stream_started(birth())
-    observer.stream_ended(birth(), None, "", 3, 1.0, None)
+    observer.stream_ended(birth(), None, "", 3, 1.0, None, bytes_kept=9)
 
     scraped = told(observer)
     assert scraped.total("midstream_streams_running") == 0
@@ -154,7 +154,7 @@ def test_a_stream_of_a_provider_that_the_config_lost_meanwhile_still_leaves() ->
 
     observer.stream_started(birth())
     observer.counts.know(Names(lambda _: None, (), (), {}, "1.2.3"))
-    observer.stream_ended(birth(), Ending.COMPLETED, "", 3, 1.0, None)
+    observer.stream_ended(birth(), Ending.COMPLETED, "", 3, 1.0, None, bytes_kept=9)
 
     running = told(observer).samples
     assert [n for (name, _), n in running.items() if name == "midstream_streams_running"] == [0]
@@ -166,7 +166,7 @@ def test_a_thousand_hostile_names_make_one_series() -> None:
         hostile = f'any/{number}"}} 1\nx{{y="'
         asked = birth(model=hostile, owner=f"owner {number}", provider=f"provider {number}")
         observer.stream_started(asked)
-        observer.stream_ended(asked, Ending.COMPLETED, "", 1, 1.0, USAGE)
+        observer.stream_ended(asked, Ending.COMPLETED, "", 1, 1.0, USAGE, bytes_kept=9)
         observer.served(method=f"M{number}", route="", status=404, ms=1.0, request="r", stream=None)
 
     scraped = told(observer)
