@@ -33,6 +33,10 @@ Session, Subscription
     One client on one WebSocket, to its end; one stream that it reads there.
 Bell
     A hint that a journal has grown. The journal is the truth, a lost ring costs only time.
+Board, Sheet
+    What all processes of one server have counted, in memory that they share; one's part of it.
+Pace
+    The times of one stream, while it is produced.
 Ending
     How a stream ended, exactly once: completed, failed, cancelled, interrupted.
 Problem

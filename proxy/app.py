@@ -18,6 +18,7 @@ from proxy.config import Config, needs_restart
 from proxy.downstream.desk import ConfigRefusal, Desk, HttpSettings
 from proxy.downstream.front import Front
 from proxy.downstream.generate import generate_routes
+from proxy.downstream.metrics import metrics_routes
 from proxy.downstream.models import models_routes
 from proxy.downstream.operator import operator_routes
 from proxy.downstream.problems import handle_error
@@ -26,7 +27,7 @@ from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
 from proxy.downstream.usage import usage_routes
 from proxy.downstream.websocket.handshake import websocket_routes
-from proxy.observe import Observer
+from proxy.observe import Names, Observer
 from proxy.policy.keys import Keyring
 from proxy.policy.routes import Routes
 from proxy.relay.ports import Clock, Entropy, Identity
@@ -80,6 +81,8 @@ async def running_app(
     """
     clock, entropy, dialects = WallClock(), SystemEntropy(), all_dialects()
     identity = _identity(clock, entropy)
+    routes = _routes(config, dialects)
+    observer.counts.know(_names(config, routes, dialects, identity))
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
             open_store(
@@ -108,7 +111,7 @@ async def running_app(
             switchboard=switchboard,
             dialects=dialects,
             providers=fleet.providers,
-            routes=_routes(config, dialects),
+            routes=routes,
             keyring=Keyring(config.keys),
             pools=config.pools,
             observer=observer,
@@ -118,7 +121,7 @@ async def running_app(
 
         await stack.enter_async_context(revoking(desk))
         asgi = Front(_litestar(desk), observer, entropy)
-        reload = _reload_from(config, desk, fleet)
+        reload = _reload_from(config, desk, fleet, identity)
 
         def refuse(refusal: ConfigRefusal) -> None:
             desk.refused = refusal
@@ -126,7 +129,9 @@ async def running_app(
         yield App(asgi, switchboard, store, reload, refuse)
 
 
-def _reload_from(config: Config, desk: Desk, fleet: Fleet) -> Callable[[Config], None]:
+def _reload_from(
+    config: Config, desk: Desk, fleet: Fleet, identity: Identity
+) -> Callable[[Config], None]:
     """What `App.reload` does, in a process that was started with `config`."""
 
     def reload(changed: Config) -> None:
@@ -138,6 +143,7 @@ def _reload_from(config: Config, desk: Desk, fleet: Fleet) -> Callable[[Config],
         desk.settings = _http_settings(changed)
         desk.refused = None
         revoke(desk)
+        desk.observer.counts.know(_names(changed, desk.routes, desk.dialects, identity))
         desk.observer.reloaded(needs_restart(config, changed))
 
     return reload
@@ -150,6 +156,19 @@ def _identity(clock: Clock, entropy: Entropy) -> Identity:
         pid=os.getpid(),
         version=importlib.metadata.version("midstream"),
         started_at=clock.now(),
+    )
+
+
+def _names(
+    config: Config, routes: Routes, dialects: Mapping[str, Dialect], identity: Identity
+) -> Names:
+    owners = {key.owner for key in config.keys} | {Keyring.open_principal.owner}
+    return Names(
+        route_of=routes.name_of,
+        owners=owners,
+        providers=set(config.providers),
+        dialects={dialect.path: name for name, dialect in dialects.items()},
+        version=identity.version,
     )
 
 
@@ -193,6 +212,7 @@ def _litestar(desk: Desk) -> Litestar:
             *usage_routes(desk),
             *websocket_routes(desk),
             *operator_routes(desk, openapi_json()),
+            *metrics_routes(desk),
         ],
         exception_handlers={Exception: handle_error, HTTPException: handle_error},
         state=AppState({"desk": desk}),

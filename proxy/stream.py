@@ -144,6 +144,9 @@ class State(msgspec.Struct, frozen=True):
     expires_at: float | None = None
     """Unix seconds after which it answers 410; None while it runs."""
     is_cancel_asked: bool = False
+    was_watched: bool = False
+    """Whether anybody has read or watched its journal in the store while it ran, which readers in
+    its producer's process do not."""
     is_erased: bool = False
     """Its events are gone: it was deleted, or its retention has passed."""
 

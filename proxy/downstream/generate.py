@@ -131,7 +131,7 @@ async def _answer(
         if failed is not None:
             return failed
     if not call.ask.is_streamed:
-        cursor = await desk.switchboard.follow(state, 0, is_bound=True)
+        cursor = await desk.switchboard.follow(state, 0, transport="json", is_bound=True)
         cursor.principal = call.principal
         return FoldedAnswer(
             cursor,
@@ -140,7 +140,7 @@ async def _answer(
             headers,
             failure,
         )
-    cursor = await desk.switchboard.follow(state, after, is_bound=True)
+    cursor = await desk.switchboard.follow(state, after, transport="sse", is_bound=True)
     cursor.principal = call.principal
     hold: Hold | None
     if producer is not None:

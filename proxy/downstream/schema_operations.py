@@ -41,6 +41,8 @@ def paths() -> dict[str, Json]:
         "/readyz": {"get": _is_ready()},
         "/schema": {"get": _get_schema()},
         "/v1/workers": {"get": _list_workers()},
+        "/metrics": {"get": _get_metrics()},
+        "/dashboard/grafana.json": {"get": _get_grafana()},
     }
 
 
@@ -242,3 +244,39 @@ def _list_workers() -> Json:
         "parameters": [caller_dialect()],
         "responses": {"200": found} | responses(fails, *BOTH_SHAPES),
     }
+
+
+def _for_operators(name: str, summary: str, description: str, media_type: str, what: Json) -> Json:
+    fails = [
+        *of_authentication(),
+        Failure("403", errors.NotPermitted.code, "the key is no operator's."),
+    ]
+    return {
+        "operationId": name,
+        "tags": ["Operation"],
+        "summary": summary,
+        "description": f"{description} Only for an operator's key.",
+        "parameters": [caller_dialect()],
+        "responses": {"200": answer("All of it.", {media_type: what})}
+        | responses(fails, *BOTH_SHAPES),
+    }
+
+
+def _get_metrics() -> Json:
+    return _for_operators(
+        "getMetrics",
+        "The numbers of this server, for Prometheus",
+        "The sums over all workers of the server that is asked.",
+        "text/plain",
+        {"type": "string"},
+    )
+
+
+def _get_grafana() -> Json:
+    return _for_operators(
+        "getGrafanaDashboard",
+        "A dashboard of these numbers, to be imported into Grafana",
+        "Each of its panels asks for what `/metrics` tells.",
+        JSON,
+        {"type": "object"},
+    )

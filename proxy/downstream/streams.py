@@ -119,12 +119,14 @@ async def _events(
         raise StreamGone
     named = stream_headers(state, desk.switchboard.clock.now())
     if not wants_sse:
-        cursor = await desk.switchboard.follow(state, after, lingers_s=POLL_LINGERS_S)
+        cursor = await desk.switchboard.follow(
+            state, after, transport="long_poll", lingers_s=POLL_LINGERS_S
+        )
         cursor.principal = principal
         return LongPoll(cursor, wait_s=wait_s, limit=limit, headers=named)
     if state.ending is not None and after == state.last_id:
         return Answer(204, headers=named)
-    cursor = await desk.switchboard.follow(state, after)
+    cursor = await desk.switchboard.follow(state, after, transport="sse")
     cursor.principal = principal
     settings = SseSettings(
         heartbeat=desk.dialects[state.birth.dialect].heartbeat,
@@ -173,7 +175,7 @@ async def _response(desk: Desk, state: State) -> Answer:
         raise StreamGone
     events: list[Event] = []
     if state.last_id:
-        cursor = await desk.switchboard.follow(state, 0, counts=False)
+        cursor = await desk.switchboard.follow(state, 0, transport=None)
         try:
             while (batch := await cursor.next(0)) is not None:
                 events.extend(batch.events)

@@ -1,4 +1,4 @@
-"""What is worth telling: one method for each fact.
+"""What is worth telling: one method for each fact, as a line of the log, as numbers, or both.
 
 It never takes a credential, a prompt, an answer, a query string or a header's value. What
 surprises: of an error that nobody expected, its type and its frames are told and not its
@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, TextIO
 
 from proxy.errors import ConfigInvalid, MidstreamError, ProviderRefused, ProviderStalled
+from proxy.observe.board import Board
+from proxy.observe.counts import Counts, Pace
 from proxy.observe.lines import Value, place_of, send_lines_to
 from proxy.stream import Birth, Ending, StreamId, Usage
 
@@ -20,7 +22,12 @@ class Observer:
     """Where the proxy tells what happens. One method for each fact."""
 
     def __init__(self, logger: logging.Logger) -> None:
+        self.counts = Counts()
         self._logger = logger
+
+    def count_on(self, board: Board, sheet: int | None) -> None:
+        """Count on this sheet from now on. What was counted before is forgotten."""
+        self.counts = Counts(board, sheet)
 
     def started(self, url: str, store: str, *, is_open: bool) -> None:
         """It listens. `store` is the store's address without credentials."""
@@ -28,6 +35,7 @@ class Observer:
 
     def worker_died(self, worker: int, pid: int, exit_code: int | None, lived_s: float) -> None:
         """A worker ended without being told to. A signal's number is negative."""
+        self.counts.add("midstream_worker_deaths_total")
         self._tell(
             logging.ERROR,
             "worker_died",
@@ -52,8 +60,13 @@ class Observer:
         level = logging.WARNING if needs_restart else logging.INFO
         self._tell(level, "reloaded", needs_restart=", ".join(needs_restart) or None)
 
+    def config_accepted(self) -> None:
+        """A changed config is valid; each worker tells for itself that it goes by it."""
+        self.counts.add("midstream_config_reloads_total", "accepted")
+
     def config_refused(self, invalid: ConfigInvalid) -> None:
         """A changed config is not valid, and changes nothing. Its problems quote no values."""
+        self.counts.add("midstream_config_reloads_total", "refused")
         for problem in invalid.problems:
             self._tell(logging.ERROR, "config_refused", file=invalid.file or None, reason=problem)
 
@@ -72,6 +85,7 @@ class Observer:
         stream: StreamId | None = None,
     ) -> None:
         """One request was answered. `route` is the path's template, never the path as asked."""
+        self.counts.served(method, route, status)
         self._tell(
             logging.INFO,
             "served",
@@ -83,8 +97,12 @@ class Observer:
             stream=stream,
         )
 
-    def stream_started(self, birth: Birth) -> None:
-        """A producer begins."""
+    def create_answered(self, dialect: str, status: int) -> None:
+        """A call for an answer that came over a WebSocket was answered."""
+        self.counts.created(dialect, "websocket", status)
+
+    def stream_started(self, birth: Birth) -> Pace:
+        """A producer begins; what its times are told to."""
         self._tell(
             logging.INFO,
             "stream_started",
@@ -94,6 +112,7 @@ class Observer:
             model=birth.model,
             provider=birth.provider,
         )
+        return self.counts.began(birth)
 
     def stream_ended(
         self,
@@ -103,8 +122,16 @@ class Observer:
         events: int,
         lasted_s: float,
         usage: Usage | None,
+        *,
+        bytes_kept: int,
     ) -> None:
         """A producer is done. `ending` is None if it lost its stream to another worker."""
+        counts = self.counts
+        counts.add("midstream_streams_running", counts.provider(birth.provider), count=-1)
+        if ending is not None:
+            counts.ended(birth, ending, lasted_s, usage)
+            counts.distribution("midstream_stream_events", birth.dialect).add(events)
+            counts.distribution("midstream_stream_bytes", birth.dialect).add(bytes_kept)
         self._tell(
             logging.INFO,
             "stream_ended",
@@ -117,8 +144,50 @@ class Observer:
             output_tokens=usage.output_tokens if usage else None,
         )
 
+    def stream_unread(self, birth: Birth, usage: Usage | None) -> None:
+        """A stream has ended, and nobody had read any of it."""
+        self.counts.wasted(birth, usage)
+
+    def charged(self, birth: Birth, microdollars: int) -> None:
+        """What a stream has cost is known."""
+        counts = self.counts
+        names = counts.provider(birth.provider), counts.model(birth.model)
+        counts.add("midstream_cost_microdollars_total", *names, count=microdollars)
+        owner = counts.owner(birth.owner)
+        counts.add("midstream_owner_cost_microdollars_total", owner, count=microdollars)
+
+    def refused(self, kind: str, pool: str) -> None:
+        """A limit refused a create. Both are names of the config."""
+        self.counts.add("midstream_quota_refusals_total", self.counts.pool(pool), kind)
+
+    def reader_came(self, transport: str, after: int) -> None:
+        """A reader's cursor was opened behind event `after`."""
+        self.counts.add("midstream_readers", transport)
+        self.counts.add("midstream_reads_total", transport)
+        if after > 0:
+            self.counts.add("midstream_resumes_total", transport)
+
+    def reader_left(self, transport: str) -> None:
+        """Its cursor was closed."""
+        self.counts.add("midstream_readers", transport, count=-1)
+
+    def delivered(self, heard_ns: int) -> None:
+        """The first reader has the events of an append whose oldest was read at this moment."""
+        counts = self.counts
+        counts.delivery_delay.add((counts.clock() - heard_ns) // 1000)
+
+    def appended(self, appends: int, begun_ns: int) -> None:
+        """The store has answered a batch of appends that was sent at this moment."""
+        counts = self.counts
+        counts.store_append.add((counts.clock() - begun_ns) // 1000)
+        counts.store_appends[0] += appends
+
     def provider_failed(self, stream: StreamId, provider: str, error: MidstreamError) -> None:
         """A provider broke an answer. Its own words are not written: they may quote a prompt."""
+        status = error.upstream_status if isinstance(error, ProviderRefused) else None
+        name = self.counts.provider(provider)
+        said = str(status) if status is not None and 300 <= status < 600 else ""
+        self.counts.add("midstream_provider_errors_total", name, type(error).code, said)
         self._tell(
             logging.WARNING,
             "provider_failed",
@@ -126,24 +195,29 @@ class Observer:
             provider=provider,
             code=error.code,
             exception=type(error).__name__,
-            upstream_status=error.upstream_status if isinstance(error, ProviderRefused) else None,
+            upstream_status=status,
             deadline=error.deadline if isinstance(error, ProviderStalled) else None,
         )
 
     def store_lost(self, reason: str) -> None:
         """The store does not answer; what is not written is kept. `reason` is our own word."""
+        self.counts.add("midstream_store_losses_total")
         self._tell(logging.ERROR, "store_lost", reason=reason)
 
     def store_back(self, away_s: float) -> None:
         """The store answers again, `away_s` seconds after `store_lost`."""
+        milliseconds = round(away_s * 1000)
+        self.counts.add("midstream_store_away_milliseconds_total", count=milliseconds)
         self._tell(logging.WARNING, "store_back", seconds=round(away_s, 3))
 
-    def sweep_ended(self, stream: StreamId, ending: Ending) -> None:
+    def sweep_ended(self, birth: Birth, ending: Ending, usage: Usage | None, age_s: float) -> None:
         """A stream was left by its worker, and this one wrote its ending."""
-        self._tell(logging.WARNING, "sweep_ended", stream=stream, ending=ending)
+        self.counts.ended(birth, ending, age_s, usage)
+        self._tell(logging.WARNING, "sweep_ended", stream=birth.id, ending=ending)
 
     def internal_error(self, error: BaseException, *, request: str | None = None) -> None:
         """A bug: the error, its causes and the members of a group, a line each."""
+        self.counts.add("midstream_internal_errors_total")
         for each in _family(error):
             self._tell(
                 logging.ERROR,

@@ -74,13 +74,22 @@ class Routes:
         return target
 
     def _serve(self, model: str) -> Target | None:
+        found = self._find(model)
+        return None if found is None else found[1]
+
+    def name_of(self, model: str) -> str | None:
+        """The configured name, which may be a pattern, by which `model` is served; None if none."""
+        found = self._find(model)
+        return None if found is None else found[0].name
+
+    def _find(self, model: str) -> tuple[Route, Target] | None:
         if not 0 < len(model) <= MODEL_CHARS_MAX:
             return None
         exact = self._exact.get(model)
         if exact is not None:
-            return exact.target
-        served = (route.serve(model) for route in self.patterns)
-        return next((target for target in served if target is not None), None)
+            return exact, exact.target
+        served = ((route, route.serve(model)) for route in self.patterns)
+        return next(((route, target) for route, target in served if target is not None), None)
 
     def names(self, allowed: Collection[str] | None = None) -> Sequence[str]:
         """The single names that can be asked for, in the order of the config.

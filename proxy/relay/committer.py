@@ -149,6 +149,7 @@ class Committer:
     async def _commit(self, lane: Lane, batch: list[tuple[Writer, Append]]) -> None:
         loop = asyncio.get_running_loop()
         begun = lane.used_at = loop.time()
+        begun_ns = self._observer.counts.clock()
         try:
             receipts = await self._journal.append([append for _, append in batch])
         except StoreUnavailable as error:
@@ -156,6 +157,7 @@ class Committer:
             await asyncio.sleep(_BACKOFF_S[min(lane.failures, len(_BACKOFF_S)) - 1])
             return
         now = loop.time()
+        self._observer.appended(len(batch), begun_ns)
         if now - begun > self._lease_s / 4:
             self._trouble_at = now
         self._found(lane)

@@ -31,6 +31,7 @@ class Cursor:
         ensure_watch: Callable[[Tail], Awaitable[None]],
         on_close: Callable[["Cursor"], None],
         on_trouble: Callable[[], None],
+        on_delivery: Callable[[int], None],
         is_bound: bool = False,
     ) -> None:
         self.after = after
@@ -54,6 +55,7 @@ class Cursor:
         self._ensure_watch = ensure_watch
         self._on_close = on_close
         self._on_trouble = on_trouble
+        self._on_delivery = on_delivery
         self._is_poked = False
         self._future: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -108,6 +110,9 @@ class Cursor:
                 batch = await self._look_until(due if wait_s > 0 else None)
             if batch is not None:
                 self.after = batch.last_id
+                if batch.heard_ns:
+                    self._on_delivery(batch.heard_ns)
+                    batch.heard_ns = 0
                 return batch
             if self.is_at_end:
                 return None

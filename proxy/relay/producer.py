@@ -74,6 +74,8 @@ class Producer:
         self.standings: Sequence[Standing] = ()
         """What was left of each limit when it was admitted."""
         self._observer = observer
+        self._pace = observer.stream_started(writer.birth)
+        self._is_silent = True
         self._event_bytes_max = event_bytes_max
         self._task: asyncio.Task[None] | None = None
         self._stop: Stop | None = None
@@ -107,6 +109,7 @@ class Producer:
 
     def _look_at_receipt(self) -> None:
         receipt = self.writer.receipt
+        self._tell_pace()
         if self.writer.phase is Phase.LOST:
             self._stop = self._stop or Stop(Ending.INTERRUPTED, "its lease was lost")
             if self._task is not None and not self.finished.is_set():
@@ -117,6 +120,15 @@ class Producer:
             self.stop(Ending.CANCELLED, "asked for")
         elif receipt.readers is not None:
             self._look_at_readers(receipt.readers)
+
+    def _tell_pace(self) -> None:
+        writer = self.writer
+        if writer.accepted_heard_ns:
+            self._pace.accepted(writer.accepted_heard_ns)
+            writer.accepted_heard_ns = 0
+            if self._is_silent and writer.has_content and writer.spoken.is_set():
+                self._is_silent = False
+                self._pace.spoke()
 
     def _look_at_readers(self, readers: int) -> None:
         now = asyncio.get_running_loop().time()
@@ -193,10 +205,12 @@ class Producer:
         rearm_at = 0.0
         async with self.work.provider.stream(self.work.request) as chunks:
             async for chunk in chunks:
+                heard_ns = self._pace.now()
                 frames = parser.feed(chunk)
                 if not frames:
                     continue
-                self._hear(frames)
+                self._pace.heard(heard_ns)
+                self._hear(frames, heard_ns)
                 if self.writer.phase is not Phase.OPEN:
                     return
                 now = loop.time()
@@ -210,8 +224,8 @@ class Producer:
             parser.finish()
         raise ProviderTruncated
 
-    def _hear(self, frames: Sequence[Frame]) -> None:
-        """Everything that came in one read goes into one append."""
+    def _hear(self, frames: Sequence[Frame], heard_ns: int) -> None:
+        """Everything that came in one read, at that moment, goes into one append."""
         writer, translator = self.writer, self.work.translator
         try:
             for frame in frames:
@@ -224,9 +238,9 @@ class Producer:
             writer.has_content = translator.has_content
         if translator.is_complete:
             self._count()
-            writer.end(Ending.COMPLETED, None, None)
+            writer.end(Ending.COMPLETED, None, None, heard_ns)
         else:
-            writer.flush()
+            writer.flush(heard_ns)
 
     async def _wait_for_room(self, timer: asyncio.Timeout, over_at: float) -> None:
         """The store is behind: stop reading. That is no fault of the provider's."""

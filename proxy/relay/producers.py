@@ -133,6 +133,8 @@ class Producers(Mapping[StreamId, Producer]):
         if isinstance(admitted, Repeat):
             return admitted
         if isinstance(admitted, Refused):
+            limit = admitted.refusal.limit
+            self._observer.refused(limit.kind, limit.pool)
             raise QuotaExceeded(admitted.refusal, admitted.standings)
         await self._create(birth)
         if claim is not None:
@@ -148,7 +150,6 @@ class Producers(Mapping[StreamId, Producer]):
         if not is_entered:
             self._errands.run(self._enter_later(admission))
         self._running[birth.id] = producer
-        self._observer.stream_started(birth)
         self._errands.tasks.create_task(producer.run(self._after_end))
         return producer
 
@@ -234,9 +235,22 @@ class Producers(Mapping[StreamId, Producer]):
             writer.last_id,
             self._clock.now() - birth.created_at,
             writer.usage,
+            bytes_kept=writer.bytes_kept,
         )
         del self._running[birth.id]
         self._readers.let_go(writer.tail)
+        if writer.tail.ending is not None and not writer.tail.was_read:
+            await self._look_for_readers(writer)
+
+    async def _look_for_readers(self, writer: Writer) -> None:
+        """Nobody has read the stream here: tell, if it was nobody elsewhere either."""
+        try:
+            (state,) = await self._journal.states([writer.birth.id])
+        except StoreUnavailable:
+            self._committer.note_trouble()
+        else:
+            if state is not None and not state.was_watched:
+                self._observer.stream_unread(writer.birth, writer.usage)
 
     async def _settle(self, stream: StreamId, state: State) -> None:
         for pause_s in (*_SETTLE_TRIES_S, None):

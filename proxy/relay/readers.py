@@ -7,8 +7,10 @@ that is fed by bells is subscribed by the first cursor that needs it.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from typing import Literal
 
 from proxy.errors import StreamGone
+from proxy.observe import Observer
 from proxy.relay.cursor import Cursor
 from proxy.relay.errands import Errands
 from proxy.relay.ports import Entropy, Journal
@@ -18,20 +20,30 @@ from proxy.stream import State, StreamId
 _PRESENCE_S = 30.0
 """The lease of an attending reader: how long a worker's death keeps its readers counted."""
 
+Transport = Literal["sse", "websocket", "long_poll", "json"]
+"""How a reader gets what its cursor gives: ``json`` is the whole answer at once."""
+
 
 class Readers:
     """See the module."""
 
     def __init__(
-        self, journal: Journal, entropy: Entropy, errands: Errands, *, look_again_s: float
+        self,
+        journal: Journal,
+        entropy: Entropy,
+        errands: Errands,
+        observer: Observer,
+        *,
+        look_again_s: float,
     ) -> None:
         self._journal = journal
+        self._observer = observer
         self._entropy = entropy
         self._errands = errands
         self._look_again_s = look_again_s
         self._tails: dict[StreamId, Tail] = {}
-        self._cursors: dict[Cursor, bool] = {}
-        """Whether each counts as a reader."""
+        self._cursors: dict[Cursor, Transport | None] = {}
+        """How each sends what it reads; None if it only looks, and is no reader."""
         self._present: dict[Cursor, str] = {}
         self._watching: dict[StreamId, asyncio.Lock] = {}
         self._is_closing = False
@@ -101,13 +113,13 @@ class Readers:
         after: int,
         *,
         lingers_s: float,
-        counts: bool = True,
+        transport: Transport | None,
         is_bound: bool = False,
     ) -> Cursor:
         """A cursor behind event `after`, which must exist. Close it.
 
-        If it `counts`, it does as a reader until `lingers_s` after it is closed; and longer if it
-        was sent away, for it comes back.
+        With a `transport` it counts as a reader until `lingers_s` after it is closed; and longer
+        if it was sent away, for it comes back.
         """
         if state.is_erased:
             raise StreamGone
@@ -124,12 +136,17 @@ class Readers:
             ensure_watch=self._ensure_watch,
             on_close=closed,
             on_trouble=self._errands.on_trouble,
+            on_delivery=self._observer.delivered,
             is_bound=is_bound,
         )
-        self._cursors[cursor] = counts
+        self._cursors[cursor] = transport
+        if transport is not None or after < state.last_id:
+            cursor.tail.was_read = True
+        if transport is not None:
+            self._observer.reader_came(transport, after)
         if self._is_closing:
             cursor.send_away()
-        if counts and state.birth.detach.grace_s is not None and state.ending is None:
+        if transport and state.birth.detach.grace_s is not None and state.ending is None:
             self._present[cursor] = reader = self._entropy.random_bytes(12).hex()
             attending = self._journal.attend(state.birth.id, reader, _PRESENCE_S)
             try:
@@ -140,7 +157,9 @@ class Readers:
         return cursor
 
     def _closed(self, cursor: Cursor, lingers_s: float) -> None:
-        del self._cursors[cursor]
+        transport = self._cursors.pop(cursor)
+        if transport is not None:
+            self._observer.reader_left(transport)
         stream = cursor.tail.stream
         reader = self._present.pop(cursor, None)
         if reader is not None and not cursor.is_at_end:
@@ -154,14 +173,14 @@ class Readers:
 
     def count(self) -> int:
         """How many read here, what only looks left out."""
-        return sum(self._cursors.values())
+        return sum(transport is not None for transport in self._cursors.values())
 
     def count_by_stream(self) -> Counter[StreamId]:
         """The same for each stream that has not ended. Those that nobody reads are not in it."""
         return Counter(
             cursor.tail.stream
-            for cursor, counts in self._cursors.items()
-            if counts and cursor.tail.ending is None
+            for cursor, transport in self._cursors.items()
+            if transport is not None and cursor.tail.ending is None
         )
 
     @property

@@ -19,7 +19,7 @@ from proxy.relay.committer import Committer
 from proxy.relay.errands import Errands
 from proxy.relay.estimate import estimated, is_known, said_bytes, tokens_in, use_of
 from proxy.relay.lifecycle import Phase
-from proxy.relay.ports import Alive, Journal, Ledger
+from proxy.relay.ports import Alive, Clock, Journal, Ledger
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, State, StreamId
 from proxy.wire.dialect import Dialect
@@ -45,6 +45,7 @@ class Sweep:
         committer: Committer,
         observer: Observer,
         errands: Errands,
+        clock: Clock,
         dialects: dict[str, Dialect],
         *,
         lease_s: float,
@@ -56,6 +57,7 @@ class Sweep:
         self._committer = committer
         self._observer = observer
         self._errands = errands
+        self._clock = clock
         self._dialects = dialects
         self._lease_s = lease_s
         self._own = own
@@ -121,7 +123,6 @@ class Sweep:
         ending = Ending.CANCELLED if state.is_cancel_asked else Ending.INTERRUPTED
         problem = stream_problem(ending, "its worker died", birth.id)
         writer.end(ending, problem, dialect.last_frame(ending, problem))
-        self._observer.sweep_ended(birth.id, ending)
         ended = msgspec.structs.replace(state, ending=ending, usage=usage)
         self._errands.run(self._settle(writer, ended))
 
@@ -139,6 +140,9 @@ class Sweep:
             async with asyncio.timeout(_SETTLE_WITHIN_S):
                 await writer.done.wait()
         if writer.phase is Phase.ENDED:
+            assert state.ending is not None, "it has ended"
+            age_s = self._clock.now() - state.birth.created_at
+            self._observer.sweep_ended(state.birth, state.ending, state.usage, age_s)
             await settle(self._ledger, writer.birth.id, state)
 
     async def _settle_ended(self, streams: list[StreamId]) -> None:

@@ -31,7 +31,7 @@ from proxy.relay.ports import (
 )
 from proxy.relay.producer import Producer, Work
 from proxy.relay.producers import Producers
-from proxy.relay.readers import Readers
+from proxy.relay.readers import Readers, Transport
 from proxy.relay.reporter import Reporter
 from proxy.relay.sweep import Sweep
 from proxy.relay.writer import Limits
@@ -78,7 +78,9 @@ class Switchboard:
             journal, observer, lease_s=settings.lease_s, grace_s=settings.grace_s
         )
         errands = Errands(self._tasks, self._committer.note_trouble)
-        self._readers = Readers(journal, entropy, errands, look_again_s=settings.heartbeat_s)
+        self._readers = Readers(
+            journal, entropy, errands, observer, look_again_s=settings.heartbeat_s
+        )
         self._producers = Producers(
             journal,
             ledger,
@@ -97,6 +99,7 @@ class Switchboard:
             self._committer,
             observer,
             errands,
+            clock,
             dialects,
             lease_s=settings.lease_s,
             own=self._producers,
@@ -226,15 +229,15 @@ class Switchboard:
         state: State,
         after: int,
         *,
+        transport: Transport | None,
         lingers_s: float = 0,
-        counts: bool = True,
         is_bound: bool = False,
     ) -> Cursor:
         """A cursor behind event `after`. Close it.
 
-        If it `counts`, it does as a reader (see `Detach`) until `lingers_s` after it is closed;
-        what only looks, does not. If it `is_bound`, its client perhaps cannot resume. Raises
-        `AheadOfStream` if there is no event `after`, `StreamGone` if it is erased.
+        With a `transport` it counts as a reader (see `Detach`) until `lingers_s` after it is
+        closed; what only looks, has none. If it `is_bound`, its client perhaps cannot resume.
+        Raises `AheadOfStream` if there is no event `after`, `StreamGone` if it is erased.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + _AHEAD_S
@@ -244,7 +247,7 @@ class Switchboard:
             await asyncio.sleep(_AHEAD_EVERY_S)
             state = await self.state(state.birth.id)
         return await self._readers.open(
-            state, after, lingers_s=lingers_s, counts=counts, is_bound=is_bound
+            state, after, lingers_s=lingers_s, transport=transport, is_bound=is_bound
         )
 
     def revoke(self, is_lost: Callable[[Cursor], bool]) -> None:
@@ -275,7 +278,7 @@ class Switchboard:
     async def _wait_for_end(self, state: State) -> State:
         loop = asyncio.get_running_loop()
         until = loop.time() + _CANCEL_WAIT_S
-        cursor = await self.follow(state, state.last_id, counts=False)
+        cursor = await self.follow(state, state.last_id, transport=None)
         try:
             while (
                 not (cursor.is_at_end or cursor.is_closed) and (left_s := until - loop.time()) > 0

@@ -27,7 +27,7 @@ class Batch:
     kept beside it and made once for all of them.
     """
 
-    __slots__ = ("ending", "events", "frames", "messages")
+    __slots__ = ("ending", "events", "frames", "heard_ns", "messages")
 
     def __init__(self, events: Sequence[Event], ending: Ending | None) -> None:
         self.events = events
@@ -37,6 +37,8 @@ class Batch:
         """As server-sent events."""
         self.messages: bytes | None = None
         """As WebSocket messages."""
+        self.heard_ns = 0
+        """When its oldest event was read, for the first reader that has waited for it."""
 
     @property
     def last_id(self) -> int:
@@ -66,6 +68,8 @@ class Tail:
         self.last_id = last_id
         self.ending: Ending | None = None
         self.is_erased = False
+        self.was_read = False
+        """Whether anybody here has begun to read it."""
         self.watch: Watch | None = None
         self.holders = 0
         """How many use it: its producer, its cursors."""
@@ -97,7 +101,7 @@ class Tail:
 
     # --- what comes -------------------------------------------------------------------
 
-    def extend(self, events: Sequence[Event], ending: Ending | None) -> None:
+    def extend(self, events: Sequence[Event], ending: Ending | None, heard_ns: int = 0) -> None:
         """Take in what the journal has accepted. What is here already is passed over."""
         if events and events[-1].id > self.last_id:
             first = events[0].id
@@ -105,7 +109,7 @@ class Tail:
                 self.doubt()
                 return
             fresh = events[self.last_id + 1 - first :]
-            self._take(fresh, ending)
+            self._take(fresh, ending, heard_ns)
         if ending is not None:
             self.ending = ending
         self.wake()
@@ -133,10 +137,12 @@ class Tail:
         self.is_erased = True
         self.wake()
 
-    def _take(self, fresh: Sequence[Event], ending: Ending | None) -> None:
+    def _take(self, fresh: Sequence[Event], ending: Ending | None, heard_ns: int) -> None:
         self._events.extend(fresh)
         self.last_id = fresh[-1].id
         self._newest = bounded_batch(fresh, 0, ending)
+        if self._waiting:  # who comes later has not waited since then
+            self._newest.heard_ns = heard_ns
         if self.is_local:
             return
         self._bytes += sum(len(event.data) for event in fresh)

@@ -66,6 +66,8 @@ class Writer:
         """Clear while too much is unwritten."""
         self.room.set()
         self.problem: Problem | None = None
+        self.accepted_heard_ns = 0
+        """When the oldest event of the newest accepted append was read. Who takes it, zeroes it."""
         self.on_receipt: Callable[[], None] | None = None
         """Called after each receipt: the producer looks at what it says."""
         self._limits = limits
@@ -77,6 +79,14 @@ class Writer:
         self._bytes = 0
         self._unwritten_bytes = 0
         self._sends_birth = False
+        self._heard_ns = 0
+        """When the oldest event was read that no append has taken yet; 0 without one."""
+        self._flying_heard_ns = 0
+
+    @property
+    def bytes_kept(self) -> int:
+        """Of all events' data."""
+        return self._bytes
 
     # --- the producer's side ------------------------------------------------------------
 
@@ -109,13 +119,16 @@ class Writer:
         place = self._base + len(self._events) + 1
         self._events.append(Event(place, frame.name, frame.data))
 
-    def flush(self) -> None:
-        """Let the committer know that there is something."""
+    def flush(self, heard_ns: int = 0) -> None:
+        """Let the committer know that there is something, which was read at that moment."""
+        self._heard_ns = self._heard_ns or heard_ns
         if self._unwritten_bytes > _UNWRITTEN_BYTES_MAX:
             self.room.clear()
         self._on_ready(self)
 
-    def end(self, ending: Ending, problem: Problem | None, frame: Frame | None) -> None:
+    def end(
+        self, ending: Ending, problem: Problem | None, frame: Frame | None, heard_ns: int = 0
+    ) -> None:
         """The stream ends, with `frame` as its last event if given. Only the first call counts."""
         if self.phase is not Phase.OPEN:
             return
@@ -124,7 +137,7 @@ class Writer:
         self.ending = ending
         self.problem = problem
         self._move(Occasion.END_ASKED)
-        self.flush()
+        self.flush(heard_ns)
 
     def oust(self) -> None:
         """This writer may write no more: fenced, erased, or the store is away for too long."""
@@ -151,6 +164,9 @@ class Writer:
         self.wants_renewal = False
         events = self._slice()
         is_last = self._written + len(events) == len(self._events)
+        self._flying_heard_ns = self._heard_ns
+        if is_last:
+            self._heard_ns = 0
         end = None
         if is_last and self.phase is Phase.ENDING:
             assert self.ending is not None, "an end has a name"
@@ -181,6 +197,7 @@ class Writer:
         """The outcome of the append is unknown: the same will be offered again."""
         self.is_in_flight = False
         self.wants_renewal = True
+        self._heard_ns = self._flying_heard_ns or self._heard_ns
 
     def settle(self, append: Append, receipt: Receipt, now: float) -> None:
         """The store's answer to `append`, at loop time `now`."""
@@ -212,6 +229,7 @@ class Writer:
         self.receipt = receipt
         self.last_append_at = now
         events = append.events
+        self.accepted_heard_ns = heard_ns = self._flying_heard_ns
         self._written += len(events)
         if events:
             if self._written == len(self._events):
@@ -223,7 +241,7 @@ class Writer:
         if append.end is not None:
             self._move(Occasion.END_WRITTEN)
         if events or append.end is not None:
-            self.tail.extend(events, append.end.ending if append.end else None)
+            self.tail.extend(events, append.end.ending if append.end else None, heard_ns)
         if append.has_content and not self.spoken.is_set():
             self.spoken.set()
 

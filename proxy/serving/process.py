@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
+from multiprocessing.heap import BufferWrapper
 from multiprocessing.process import BaseProcess
 
 import msgspec
@@ -39,6 +40,7 @@ class Worker:
         self,
         post: Post,
         listening: socket.socket,
+        memory: BufferWrapper,
         *,
         on_word: Callable[["Worker", bytes], None],
         on_end: Callable[["Worker"], None],
@@ -60,7 +62,9 @@ class Worker:
         self._line, theirs = context().Pipe()
         os.set_blocking(self._line.fileno(), False)
         self._process: BaseProcess = context().Process(
-            target=run_worker, args=(post, listening, theirs), name=f"midstream-{post.number}"
+            target=run_worker,
+            args=(post, listening, theirs, memory),
+            name=f"midstream-{post.number}",
         )
         self._process.start()
         theirs.close()

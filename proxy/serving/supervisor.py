@@ -19,6 +19,7 @@ from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
 from proxy.observe import Observer
 from proxy.serving.listening import address, listen
 from proxy.serving.process import Worker, context
+from proxy.serving.sheets import Sheets
 from proxy.serving.source import ConfigFile
 from proxy.serving.watching import watched
 from proxy.serving.worker import (
@@ -73,6 +74,8 @@ class Crew:
         self._observer = observer
         self._sockets = sockets
         self._store_url = store_url
+        self._sheets = Sheets(len(sockets))
+        observer.count_on(self._sheets.board, 0)
         self._posts: dict[int, Worker] = {}
         self._draining: set[Worker] = set()
         self._deaths: dict[int, int] = {}
@@ -134,6 +137,7 @@ class Crew:
         else:
             self._text, self._refused = text, None
             order = Order("reload", text)
+            self._observer.config_accepted()
         for worker in self._all():
             worker.tell(order)
 
@@ -147,10 +151,19 @@ class Crew:
         if self._is_stopping.is_set():
             return
         is_first = number == 1 and number not in self._posts
-        post = Post(number, self._source, self._text, self._store_url, is_first)
-        self._posts[number] = Worker(
-            post, self._sockets[number - 1], on_word=self._heard, on_end=self._has_ended
-        )
+        sheet = self._sheets.take()
+        post = Post(number, self._source, self._text, self._store_url, is_first, sheet)
+        try:
+            self._posts[number] = Worker(
+                post,
+                self._sockets[number - 1],
+                self._sheets.memory,
+                on_word=self._heard,
+                on_end=self._has_ended,
+            )
+        except BaseException:
+            self._sheets.give_back(sheet)
+            raise
 
     async def _has_begun(self, number: int) -> int:
         """Wait for a worker's first word; its exit code if it ended instead."""
@@ -185,6 +198,7 @@ class Crew:
     def _has_ended(self, worker: Worker) -> None:
         """Its post is taken again, at once if none has died on it before."""
         number = worker.post.number
+        self._sheets.give_back(worker.post.sheet)
         self._draining.discard(worker)
         if self._is_stopping.is_set() or not self._has_started:
             return

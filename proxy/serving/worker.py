@@ -15,6 +15,7 @@ import sys
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.heap import BufferWrapper
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +29,7 @@ from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
 from proxy.observe import Observer, open_log
 from proxy.serving.listening import address, listen
 from proxy.serving.server import Server
+from proxy.serving.sheets import board_on
 from proxy.serving.source import ConfigFile
 from proxy.serving.watching import watched
 
@@ -67,6 +69,8 @@ class Post(msgspec.Struct, frozen=True):
     """Of the embedded server that the supervisor owns."""
     is_first: bool
     """Whether it warns of what all workers see."""
+    sheet: int | None
+    """Of the board, for its numbers; None if all are taken."""
 
 
 def refuse(sentence: str) -> int:
@@ -137,6 +141,7 @@ async def _serve_alone(
         def reload() -> None:
             try:
                 app.reload(source.parse(source.read()))
+                observer.config_accepted()
             except ConfigInvalid as invalid:
                 observer.config_refused(invalid)
                 app.refuse(refusal(invalid))
@@ -156,7 +161,9 @@ def refusal(invalid: ConfigInvalid) -> ConfigRefusal:
 # --- under a supervisor ---------------------------------------------------------------------------
 
 
-def run_worker(post: Post, listening: socket.socket, line: Connection) -> None:
+def run_worker(
+    post: Post, listening: socket.socket, line: Connection, memory: BufferWrapper
+) -> None:
     """A worker process's whole life. Ends it with its exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the supervisor
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as is the terminal's end, and a reload
@@ -166,6 +173,7 @@ def run_worker(post: Post, listening: socket.socket, line: Connection) -> None:
     try:
         config = post.source.parse(post.text)
         observer = open_log(config.server.log, sys.stderr, worker=post.number)
+        observer.count_on(board_on(memory), post.sheet)
         with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve_post(post, config, observer, listening, line))
     except asyncio.CancelledError:

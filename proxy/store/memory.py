@@ -73,6 +73,7 @@ class Record(msgspec.Struct):
     readers: dict[str, float] = msgspec.field(default_factory=dict)
     """Until when each attends."""
     was_attended: bool = False
+    was_watched: bool = False
 
     def is_erased(self, now: float) -> bool:
         """Whether the events are gone: deleted, or past their retention."""
@@ -96,6 +97,7 @@ class Record(msgspec.Struct):
             expires_at=self.expires_at,
             is_cancel_asked=self.is_cancel_asked,
             is_erased=self.is_erased(now),
+            was_watched=self.was_watched,
         )
 
 
@@ -236,6 +238,7 @@ class MemoryJournal:
             if append.first_id > 1:
                 return Receipt(Outcome.GAP)
             record = self._create(append.birth, append.epoch)
+            record.was_watched = bool(append.events)  # it was lost, and who watched it still does
         elif record.is_deleted:
             return Receipt(Outcome.ERASED, record.last_id)
         elif record.epoch != append.epoch:
@@ -295,7 +298,9 @@ class MemoryJournal:
             return None
         now = self._store.clock.now()
         events = () if record.is_erased(now) else record.events[after : after + _PAGE_EVENTS_MAX]
-        return Page(record.state(now), tuple(events))
+        page = Page(record.state(now), tuple(events))
+        record.was_watched = record.was_watched or record.is_running()
+        return page
 
     async def states(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
         """See `Journal.states`."""
@@ -305,6 +310,9 @@ class MemoryJournal:
 
     async def watch(self, stream: StreamId, on_ring: Callable[[Ring | None], None]) -> MemoryWatch:
         """See `Journal.watch`."""
+        record = self._store.find(stream)
+        if record is not None and record.is_running():
+            record.was_watched = True
         return MemoryWatch(self._store, stream, on_ring)
 
     async def ask_cancel(self, stream: StreamId) -> None:

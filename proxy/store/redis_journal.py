@@ -208,7 +208,7 @@ def _state(reply: Reply) -> State | None:
         return None
     assert isinstance(reply, list), "a state is a list"
     birth, epoch, last_id, ending, problem, usage, *rest = cast("list[bytes | None]", reply)
-    content, ended_ms, expires_ms, cancel, erased = rest
+    content, ended_ms, expires_ms, cancel, erased, watched = rest
     assert birth is not None and epoch is not None and last_id is not None, "always there"  # noqa: PT018
     return State(
         birth=_birth_decoder.decode(birth),
@@ -222,6 +222,7 @@ def _state(reply: Reply) -> State | None:
         expires_at=None if expires_ms is None else int(expires_ms) / 1000,
         is_cancel_asked=cancel is not None,
         is_erased=erased is not None,
+        was_watched=watched is not None,
     )
 
 

@@ -116,6 +116,8 @@ def test_what_the_operator_and_the_lists_of_models_get_is_as_documented() -> Non
         ("/readyz", "/readyz", {}),
         ("/schema", "/schema", {}),
         ("/v1/workers", "/v1/workers", {}),
+        ("/metrics", "/metrics", {}),
+        ("/dashboard/grafana.json", "/dashboard/grafana.json", {}),
         ("/v1/models", "/v1/models", {}),
         ("/v1/models", "/v1/models", {"anthropic-version": "2023-06-01"}),
         ("/v1/models/{model}", "/v1/models/demo", {}),
@@ -347,7 +349,8 @@ def test_whoever_has_no_key_or_asks_for_what_is_not_there_gets_what_is_documente
                 assert answered.status == 401
                 check(method, path, answered)
                 answered = await client.ask(method, target, body, {"x-api-key": SECRET})
-                found = {"/v1/ws": 426, "/v1/workers": 403}.get(path, 200)
+                operators = ("/v1/workers", "/metrics", "/dashboard/grafana.json")
+                found = {"/v1/ws": 426, **dict.fromkeys(operators, 403)}.get(path, 200)
                 assert answered.status == (404 if "{" in path or body else found)
                 check(method, path, answered)
 

@@ -58,6 +58,7 @@ async def reading() -> AsyncIterator[tuple[StallingJournal, Tail, Cursor]]:
         ensure_watch=ensure_watch,
         on_close=lambda _: None,
         on_trouble=lambda: None,
+        on_delivery=lambda _: None,
     )
     try:
         yield journal, tail, cursor

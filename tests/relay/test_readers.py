@@ -9,6 +9,7 @@ from proxy.app import SystemEntropy, WallClock
 from proxy.relay.errands import Errands
 from proxy.relay.readers import Readers
 from proxy.store.memory import MemoryJournal, MemoryStore
+from tests.simulation.world import silent_observer
 
 
 def with_readers(story: Callable[[Readers], None]) -> None:
@@ -16,7 +17,7 @@ def with_readers(story: Callable[[Readers], None]) -> None:
         async with asyncio.TaskGroup() as tasks:
             errands = Errands(tasks, lambda: None)
             journal = MemoryJournal(MemoryStore(WallClock()), lease_s=5)
-            story(Readers(journal, SystemEntropy(), errands, look_again_s=1))
+            story(Readers(journal, SystemEntropy(), errands, silent_observer(), look_again_s=1))
 
     asyncio.run(scenario())
 

@@ -402,7 +402,7 @@ class Reader:
         stream = self._world.stream
         switchboard = worker.switchboard
         state = await switchboard.state(stream)
-        cursor = await switchboard.follow(state, self.last_id)
+        cursor = await switchboard.follow(state, self.last_id, transport="sse")
         take = self._take_poll if rng.random() < 0.5 else self._take_sse
         try:
             for _ in range(rng.randint(1, 12)):

@@ -247,7 +247,8 @@ class Session:
         """The rest of the task that `_reading` holds for the stream."""
         cursor = None
         try:
-            cursor = await self._desk.switchboard.follow(await self._find(stream), after)
+            state = await self._find(stream)
+            cursor = await self._desk.switchboard.follow(state, after, transport="websocket")
             await send_events(cursor, self._channel)
         finally:
             if cursor is not None:
@@ -280,9 +281,14 @@ class Session:
             raise BodyTooLarge(desk.settings.body_bytes_max)
         wishes = call_wishes(desk, said.as_headers())
         principal = self._credential.principal
-        call = read_call(principal, wishes, dialect, self._passed_on, body)
-        state = (await create(desk, call)).state
-        return state.birth.id
+        try:
+            call = read_call(principal, wishes, dialect, self._passed_on, body)
+            made = await create(desk, call)
+        except MidstreamError as error:
+            desk.observer.create_answered(dialect.name, error.status)
+            raise
+        desk.observer.create_answered(dialect.name, 200)
+        return made.state.birth.id
 
     async def _cancel(self, said: messages.Cancel) -> None:
         state = await self._find(read_stream_id(said.stream))

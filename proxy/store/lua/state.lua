@@ -1,4 +1,4 @@
--- The state of a stream: eleven fields in the order that the client reads them, then what only
+-- The state of a stream: twelve fields in the order that the client reads them, then what only
 -- scripts need. Nothing if the stream is unknown. An expired one is erased, whether or not
 -- Redis has already dropped its events.
 local function look(meta)
@@ -10,5 +10,5 @@ local function look(meta)
 end
 
 local function told(m)
-  return {m[1], m[2], m[3], m[4], m[5], m[6], m[7], m[8], m[9], m[10], m[11]}
+  return {m[1], m[2], m[3], m[4], m[5], m[6], m[7], m[8], m[9], m[10], m[11], m[12]}
 end

@@ -64,11 +64,11 @@ def tell_everything(observer: Observer) -> int:
     )
     observer.stream_started(BIRTH)
     usage = Usage(input_tokens=5, output_tokens=7)
-    observer.stream_ended(BIRTH, Ending.COMPLETED, "", 12, 1.5, usage)
+    observer.stream_ended(BIRTH, Ending.COMPLETED, "", 12, 1.5, usage, bytes_kept=9)
     observer.provider_failed(STREAM, "openai", ProviderUnreachable("openai", CANARY))
     observer.store_lost("timeout")
     observer.store_back(2.5)
-    observer.sweep_ended(STREAM, Ending.INTERRUPTED)
+    observer.sweep_ended(BIRTH, Ending.INTERRUPTED, usage, 4.5)
     observer.internal_error(RuntimeError(CANARY), request="r1")
     return 10
 
@@ -162,7 +162,7 @@ def test_an_internal_error_names_type_cause_and_place_but_no_value() -> None:
 
     outer, inner = log.lines
     assert "request=r9 exception=LookupError place=" in outer
-    assert "test_observe.py" in outer
+    assert "test_facts.py" in outer
     assert " fail <" in outer
     assert "exception=ValueError" in inner
     assert CANARY not in log.written.getvalue()
@@ -223,7 +223,7 @@ def test_of_a_librarys_record_only_its_place_is_shown() -> None:
 
     (line,) = log.lines
     assert " error library logger=asyncio place=" in line
-    assert "test_observe.py" in line
+    assert "test_facts.py" in line
     assert CANARY not in line
 
 
