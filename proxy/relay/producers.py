@@ -13,6 +13,7 @@ from proxy.relay.producer import Producer, Work
 from proxy.relay.readers import Readers
 from proxy.relay.sweep import settle
 from proxy.relay.tail import Tail
+from proxy.relay.tally import Tally
 from proxy.relay.writer import Limits, Writer
 from proxy.stream import Birth, Ending, State, StreamId
 
@@ -35,6 +36,7 @@ class Producers(Mapping[StreamId, Producer]):
         committer: Committer,
         readers: Readers,
         errands: Errands,
+        tally: Tally,
         *,
         limits: Limits,
         streams_max: int,
@@ -48,6 +50,7 @@ class Producers(Mapping[StreamId, Producer]):
         self._committer = committer
         self._readers = readers
         self._errands = errands
+        self._tally = tally
         self._limits = limits
         self._streams_max = streams_max
         self._running: dict[StreamId, Producer] = {}
@@ -89,7 +92,11 @@ class Producers(Mapping[StreamId, Producer]):
             await self._check_claim(birth, claim)
         writer = self._writer(birth, epoch=1, tail=self._readers.new_local_tail(birth.id))
         producer = Producer(
-            writer, work, self._observer, event_bytes_max=self._limits.event_bytes_max
+            writer,
+            work,
+            self._observer,
+            self._tally,
+            event_bytes_max=self._limits.event_bytes_max,
         )
         self._running[birth.id] = producer
         self._observer.stream_started(birth)
@@ -156,12 +163,15 @@ class Producers(Mapping[StreamId, Producer]):
         birth = writer.birth
         if writer.phase is Phase.ENDED or writer.tail.is_erased:
             await self._settle(birth.id, producer.state())
+        now = self._clock.now()
+        code = writer.problem.code if writer.problem else ""
+        self._tally.ended(birth, writer.tail.ending, code, now, events=writer.last_id)
         self._observer.stream_ended(
             birth,
             writer.tail.ending,
-            writer.problem.code if writer.problem else "",
+            code,
             writer.last_id,
-            self._clock.now() - birth.created_at,
+            now - birth.created_at,
             writer.usage,
         )
         del self._running[birth.id]

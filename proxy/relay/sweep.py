@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection
 from proxy.errors import StoreUnavailable, stream_problem
 from proxy.observe import Observer
 from proxy.relay.committer import Committer
-from proxy.relay.ports import Journal, Ledger
+from proxy.relay.ports import Clock, Journal, Ledger
+from proxy.relay.tally import Tally
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, State, StreamId
 from proxy.wire.dialect import Dialect
@@ -34,6 +35,8 @@ class Sweep:
         committer: Committer,
         observer: Observer,
         dialects: dict[str, Dialect],
+        clock: Clock,
+        tally: Tally,
         *,
         lease_s: float,
         own: Collection[StreamId],
@@ -44,6 +47,8 @@ class Sweep:
         self._committer = committer
         self._observer = observer
         self._dialects = dialects
+        self._clock = clock
+        self._tally = tally
         self._lease_s = lease_s
         self._own = own
         self._write = write
@@ -87,6 +92,7 @@ class Sweep:
         frame = self._dialects[state.birth.dialect].last_frame(ending, problem)
         writer.end(ending, problem, frame)
         self._observer.sweep_ended(state.birth.id, ending)
+        self._tally.ended(state.birth, ending, problem.code, self._clock.now())
 
     async def _settle_ended(self, streams: list[StreamId]) -> None:
         """Streams whose worker died after the end, but before it told the ledger."""
