@@ -4,12 +4,13 @@ What surprises: providers, routes, keyring and settings are put anew when the co
 so a handler asks the desk for them with each request, and keeps none.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
 from proxy.observe import Observer
 from proxy.policy.keys import Keyring
+from proxy.policy.quotas import Limit
 from proxy.policy.routes import Routes
 from proxy.relay.ports import Provider
 from proxy.relay.switchboard import Switchboard
@@ -43,3 +44,5 @@ class Desk(msgspec.Struct):
     settings: HttpSettings
     ping: Callable[[], Awaitable[None]]
     """Reaches the store, or raises `StoreUnavailable`."""
+    limits: Sequence[Limit] = ()
+    """All that are configured, for who looks at them."""

@@ -12,6 +12,7 @@ import msgspec
 
 from proxy.errors import AheadOfStream, StreamGone, StreamNotFound
 from proxy.observe import Observer
+from proxy.policy.quotas import Limit, Standing
 from proxy.relay.committer import Committer
 from proxy.relay.cursor import Cursor
 from proxy.relay.errands import Errands
@@ -214,6 +215,10 @@ class Switchboard:
     async def reports(self) -> Sequence[Report]:
         """What the workers say of themselves. See `Ledger.reports`."""
         return await self._ledger.reports()
+
+    async def standings(self, limits: Sequence[Limit]) -> Sequence[Standing]:
+        """What is left of each limit. See `Ledger.standings`."""
+        return await self._ledger.standings(limits)
 
     async def claimed_by(self, owner: str, key: str) -> tuple[StreamId, bytes] | None:
         """The stream that holds an idempotency key, and the fingerprint of its request."""
