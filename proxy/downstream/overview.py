@@ -83,6 +83,7 @@ class TroubleView(msgspec.Struct, frozen=True):
 
     at: str
     code: str
+    status: int
     model: str
     provider: str
 
@@ -136,7 +137,7 @@ def overview(
     """One picture. `store_away_s` is how old `found` is, if the store does not answer."""
     reports = found.reports
     lately = [report.lately for report in reports if report.lately is not None]
-    running = sum(report.streams for report in reports)
+    running = max(sum(report.streams for report in reports), len(found.running))
     oldest = sorted(found.running, key=lambda state: (state.birth.created_at, state.birth.id))
     pools, providers = _pools(found.standings), _providers(found)
     return Overview(
@@ -154,7 +155,7 @@ def overview(
         workers=[_worker(report) for report in reports[:_WORKERS_MAX]],
         troubles=_troubles(reports),
         of={
-            "streams": max(running, len(oldest)),
+            "streams": running,
             "pools": len(pools),
             "providers": len(providers),
             "workers": len(reports),
@@ -256,5 +257,6 @@ def _troubles(reports: Sequence[Report]) -> list[TroubleView]:
     ]
     newest = sorted(all_troubles, key=lambda trouble: -trouble.at)[:_TROUBLES_MAX]
     return [
-        TroubleView(rfc3339(one.at), one.code, _short(one.model), one.provider) for one in newest
+        TroubleView(rfc3339(one.at), one.code, one.status, _short(one.model), one.provider)
+        for one in newest
     ]

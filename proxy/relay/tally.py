@@ -13,11 +13,12 @@ from typing import Final
 
 import msgspec
 
-from proxy.stream import Birth, Ending
+from proxy.stream import Birth, Ending, Problem
 
-WAIT_BOUNDS_S: Final = tuple(0.001 * 2 ** (step / 2) for step in range(33))
-"""Where one count of waits ends and the next begins: from 1 ms to 66 s, by the root of two.
-Chosen: a quantile is right to a fifth, and 34 counts are 70 bytes of a report."""
+_STEPS: Final = 4
+WAIT_BOUNDS_S: Final = tuple(0.001 * 2 ** (step / _STEPS) for step in range(16 * _STEPS + 1))
+"""Where one count of waits ends and the next begins: from 1 ms to 66 s, by the fourth root of two.
+Chosen: a quantile is right to a tenth, and 66 counts are 140 bytes of a report."""
 _LOOKS: Final = 5
 """What waits are told of: the last 10 s, at a look every 2 s. Chosen: enough of them for a p99."""
 _MINUTES: Final = 10
@@ -34,6 +35,8 @@ class Trouble(msgspec.Struct, frozen=True):
     at: float
     """Unix seconds."""
     code: str
+    status: int
+    """Of HTTP: the one that stands for it, be it too late to be sent."""
     model: str
     provider: str
 
@@ -87,16 +90,26 @@ class Tally:
         self._gaps[bisect_left(WAIT_BOUNDS_S, gap_s)] += 1
 
     def ended(
-        self, birth: Birth, ending: Ending | None, code: str, now: float, *, events: int = 0
+        self,
+        birth: Birth,
+        ending: Ending | None,
+        problem: Problem | None,
+        now: float,
+        *,
+        events: int = 0,
     ) -> None:
-        """A stream is over, after `events` that were made here; at `now`, in Unix seconds."""
+        """A stream is over, after `events` that were made here; at `now`, in Unix seconds.
+
+        `problem` is None too where another worker has written the end, which then tells it.
+        """
         self._ended_events += events
         ends, failures = self._minute(now)
         ends[birth.provider] += 1
-        if ending is Ending.FAILED or ending is Ending.INTERRUPTED:
+        if problem is not None and ending in {Ending.FAILED, Ending.INTERRUPTED}:
             failures[birth.provider] += 1
             model = birth.model[:_NAME_CHARS_MAX]
-            self._troubles.append(Trouble(now, code, model, birth.provider))
+            trouble = Trouble(now, problem.code, problem.status, model, birth.provider)
+            self._troubles.append(trouble)
 
     def _minute(self, now: float) -> tuple[Counter[str], Counter[str]]:
         minute = int(now // 60)
@@ -161,4 +174,4 @@ def quantile_s(counts: Sequence[int], share: float) -> float | None:
     place = bisect_left(list(accumulate(counts)), share * total)
     if place >= len(WAIT_BOUNDS_S):
         return WAIT_BOUNDS_S[-1]
-    return WAIT_BOUNDS_S[place] / (2**0.25 if place else 1)
+    return WAIT_BOUNDS_S[place] / 2 ** (0.5 / _STEPS if place else 0)
