@@ -33,8 +33,9 @@ _CHECK_S: Final = 5.0
 
 def dashboard_routes(desk: Desk) -> list[HTTPRouteHandler]:
     """All routes of this module."""
-    page = importlib.resources.files("proxy").joinpath("web/dashboard.html").read_bytes()
-    headers = (("content-security-policy", content_security_policy(page.decode())),)
+    page = importlib.resources.files("proxy").joinpath("web/dashboard.html").read_text("utf-8")
+    headers = (("content-security-policy", content_security_policy(page)),)
+    asking = page.replace("<html ", "<html data-asks-key ", 1)  # or it would ask for a 401 first
     looks = Looks(
         desk.switchboard, desk.observer, lambda: list(desk.providers), lambda: desk.limits
     )
@@ -42,7 +43,8 @@ def dashboard_routes(desk: Desk) -> list[HTTPRouteHandler]:
     @get("/dashboard")
     async def dashboard(request: Request) -> ASGIApp:  # type: ignore[type-arg]
         del request
-        return Answer(200, page, media_type="text/html; charset=utf-8", headers=headers)
+        shown = page if desk.keyring.is_open else asking
+        return Answer(200, shown.encode(), media_type="text/html; charset=utf-8", headers=headers)
 
     @get("/v1/dashboard/events")
     async def dashboard_events(request: Request) -> ASGIApp:  # type: ignore[type-arg]
