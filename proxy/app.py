@@ -107,6 +107,7 @@ async def running_app(
             providers=fleet.providers,
             routes=_routes(config, dialects),
             keyring=Keyring(config.keys),
+            pools=config.pools,
             observer=observer,
             settings=_http_settings(config),
             ping=store.ping,
@@ -117,6 +118,7 @@ async def running_app(
             desk.providers = fleet.change(changed.providers, switchboard.providers_in_use())
             desk.routes = _routes(changed, dialects)
             desk.keyring = Keyring(changed.keys)
+            desk.pools = changed.pools
             desk.settings = _http_settings(changed)
             observer.reloaded(needs_restart(config, changed))
 

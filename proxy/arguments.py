@@ -13,7 +13,8 @@ from typing import Final, TypeAlias
 import msgspec
 
 from proxy.config.expectations import expected
-from proxy.config.tables import BaseUrl, Host, Name
+from proxy.config.names import Name
+from proxy.config.tables import BaseUrl, Host
 from proxy.stream import EVENT_ID_MAX, STREAM_ID_PATTERN
 from proxy.terminal.bench import DIALECTS
 from proxy.terminal.picture import SORTS

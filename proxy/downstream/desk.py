@@ -1,16 +1,16 @@
 """What every handler needs, in one place. Built by the composition root.
 
-What surprises: providers, routes, keyring and settings are put anew when the config is reloaded,
-so a handler asks the desk for them with each request, and keeps none.
+What surprises: providers, routes, keyring, pools and settings are put anew when the config is
+reloaded, so a handler asks the desk for them with each request, and keeps none.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
 from proxy.observe import Observer
 from proxy.policy.keys import Keyring
-from proxy.policy.quotas import Limit
+from proxy.policy.pools import Pools
 from proxy.policy.routes import Routes
 from proxy.relay.ports import Provider
 from proxy.relay.switchboard import Switchboard
@@ -40,9 +40,8 @@ class Desk(msgspec.Struct):
     providers: Mapping[str, Provider]
     routes: Routes
     keyring: Keyring
+    pools: Pools
     observer: Observer
     settings: HttpSettings
     ping: Callable[[], Awaitable[None]]
     """Reaches the store, or raises `StoreUnavailable`."""
-    limits: Sequence[Limit] = ()
-    """All that are configured, for who looks at them."""

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from proxy.policy.quotas import Limit
+
 _PREFIX = "ms_"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_CHARS = 32  # 62**32 > 2**190
@@ -40,7 +42,11 @@ class Key(msgspec.Struct, frozen=True):
     expires_at: float | None = None
     """Unix seconds from which on it is refused; None for never."""
     models: tuple[str, ...] | None = None
-    """The model names and patterns it may use; None for all."""
+    """The model names and patterns that it and its quota allow; None for all."""
+    quota: str | None = None
+    """The name of its quota, and what that means for this key."""
+    limits: tuple[Limit, ...] = ()
+    max_output_tokens: int | None = None
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -52,6 +58,10 @@ class Principal(msgspec.Struct, frozen=True):
     models: tuple[str, ...] | None = None
     expires_at: float | None = None
     """Unix seconds from which on its credential is refused; None for never."""
+    limits: tuple[Limit, ...] = ()
+    """What its key may use, beside what holds for everybody (`pools`)."""
+    max_output_tokens: int | None = None
+    """Of one answer, by its key's quota."""
 
     @property
     def is_operator(self) -> bool:
@@ -84,6 +94,8 @@ class Keyring:
             role=key.role,
             models=key.models,
             expires_at=key.expires_at,
+            limits=key.limits,
+            max_output_tokens=key.max_output_tokens,
         )
 
 
