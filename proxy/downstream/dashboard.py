@@ -37,7 +37,10 @@ def dashboard_routes(desk: Desk) -> list[HTTPRouteHandler]:
     headers = (("content-security-policy", content_security_policy(page)),)
     asking = page.replace("<html ", "<html data-asks-key ", 1)  # or it would ask for a 401 first
     looks = Looks(
-        desk.switchboard, desk.observer, lambda: list(desk.providers), lambda: desk.limits
+        desk.switchboard,
+        desk.observer,
+        providers=lambda: list(desk.providers),
+        limits=lambda: desk.pools.all_limits(desk.keyring.limits),
     )
 
     @get("/dashboard")

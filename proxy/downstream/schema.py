@@ -10,6 +10,7 @@ import msgspec
 from proxy.downstream.schema_answers import headers
 from proxy.downstream.schema_asking import asking_paths
 from proxy.downstream.schema_bodies import Json, schemas
+from proxy.downstream.schema_dashboard import dashboard_paths, dashboard_schemas
 from proxy.downstream.schema_dialects import dialect_schemas
 from proxy.downstream.schema_errors import BOTH_SHAPES, failures, responses
 from proxy.downstream.schema_operations import paths
@@ -52,9 +53,12 @@ def _document() -> Json:
         },
         "tags": _tags(),
         "security": [{"bearer": []}, {"apiKey": []}, {}],
-        "paths": asking_paths(all_dialects().values()) | paths() | websocket_paths(),
+        "paths": asking_paths(all_dialects().values())
+        | paths()
+        | websocket_paths()
+        | dashboard_paths(),
         "components": {
-            "schemas": schemas() | dialect_schemas(),
+            "schemas": schemas() | dialect_schemas() | dashboard_schemas(),
             "headers": headers(),
             "responses": _elsewhere(),
             "securitySchemes": _security_schemes(),

@@ -83,6 +83,11 @@ class Keyring:
         """No key is configured: whoever reaches the proxy may use it."""
         return not self._keys
 
+    @property
+    def limits(self) -> Iterable[Limit]:
+        """Those of all keys; of keys that share one it comes several times."""
+        return (limit for key in self._keys.values() for limit in key.limits)
+
     def find(self, credential: str, now: float) -> Principal | None:
         """Whom a presented secret speaks for at `now` (Unix seconds); None for nobody."""
         key = self._keys.get(digest(credential))
