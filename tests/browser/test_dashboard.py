@@ -81,13 +81,13 @@ def test_it_goes_on_by_itself_when_a_worker_is_killed(tmp_path: Path) -> None:
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
             await page.until("#said", "The (connection was closed|server cannot be reached)")
-            assert await page.value("document.querySelector('main').matches('.stale')")
+            assert await page.value("document.querySelector('#main').matches('.stale')")
             await page.until("#said", "^Live")
             await page.until("#n-workers", "^2 workers$")
             async with asyncio.timeout(20):
                 while await pids_of(page) & pids:
                     await asyncio.sleep(0.2)
-            assert not await page.value("document.querySelector('main').matches('.stale')")
+            assert not await page.value("document.querySelector('#main').matches('.stale')")
 
     with serving(tmp_path, config(tmp_path, workers=2)) as served:
         asyncio.run(watch(served.url))
@@ -109,7 +109,7 @@ def test_it_says_that_data_is_late_when_the_server_stands_still(tmp_path: Path) 
             try:
                 await page.until("#said", r"^No data for 6 s$")
                 assert await page.text("#told") == "Data is late"
-                assert await page.value("document.querySelector('main').matches('.stale')")
+                assert await page.value("document.querySelector('#main').matches('.stale')")
             finally:
                 os.kill(pid, signal.SIGCONT)
             await page.until("#said", "^Live")
@@ -123,7 +123,7 @@ def test_it_asks_for_a_key_refuses_a_wrong_one_and_remembers_only_if_told(tmp_pa
     async def watch(url: str) -> None:
         async with browsing(tmp_path, f"{url}/dashboard") as page:
             await page.until("#ask", "Operator's key")
-            assert await page.text("main") == ""
+            assert await page.text("#main") == ""
             assert is_clean(page, url), page.complaints
             await page.type("a-wrong-secret-0123456789")
             await page.until("#wrong", "This key is not known here")
