@@ -141,6 +141,37 @@ def test_its_numbers_are_those_of_what_runs(tmp_path: Path) -> None:
         asyncio.run(watch(served.url))
 
 
+def test_every_limit_is_shown_once_whoever_shares_it(tmp_path: Path) -> None:
+    quotas = (
+        "[quotas.small]\nrequests_per_minute = 60\nusd_per_day = 2.5\n"
+        "[quotas.team]\nshared = true\nconcurrent_streams = 10\n"
+        "[quotas.whole]\ntokens_per_day = 1000000\n"
+        f'[keys.ops]\nsha256 = "{digest(OPERATOR).hex()}"\nrole = "operator"\nquota = "small"\n'
+        f'[keys.one]\nsha256 = "{"1" * 64}"\nquota = "team"\n'
+        f'[keys.two]\nsha256 = "{"2" * 64}"\nquota = "team"\n'
+        '[server]\nquota = "whole"\n'
+    )
+
+    async def watch(url: str) -> None:
+        async with viewing(url, key=OPERATOR) as viewer:
+            seen = await viewer.picture()
+            assert {
+                (pool["pool"], limit["kind"], limit["amount"], limit["remaining"])
+                for pool in seen["pools"]
+                for limit in pool["limits"]
+            } == {
+                ("key:ops", "requests_per_minute", 60, 60),
+                ("key:ops", "usd_per_day", 2_500_000, 2_500_000),
+                ("team:team", "concurrent_streams", 10, 10),
+                ("all", "tokens_per_day", 1_000_000, 1_000_000),
+            }
+            assert sum(len(pool["limits"]) for pool in seen["pools"]) == 4
+            assert seen["of"]["pools"] == 3
+
+    with serving(tmp_path, SLOW + quotas) as served:
+        asyncio.run(watch(served.url))
+
+
 @contextmanager
 def a_store(folder: Path) -> Iterator[Instance]:
     store = Instance(binary_of("valkey"), folder / "store", ())
