@@ -164,12 +164,11 @@ class Producers(Mapping[StreamId, Producer]):
         if writer.phase is Phase.ENDED or writer.tail.is_erased:
             await self._settle(birth.id, producer.state())
         now = self._clock.now()
-        code = writer.problem.code if writer.problem else ""
-        self._tally.ended(birth, writer.tail.ending, code, now, events=writer.last_id)
+        self._tally.ended(birth, writer.tail.ending, writer.problem, now, events=writer.last_id)
         self._observer.stream_ended(
             birth,
             writer.tail.ending,
-            code,
+            writer.problem.code if writer.problem else "",
             writer.last_id,
             now - birth.created_at,
             writer.usage,

@@ -92,7 +92,7 @@ class Sweep:
         frame = self._dialects[state.birth.dialect].last_frame(ending, problem)
         writer.end(ending, problem, frame)
         self._observer.sweep_ended(state.birth.id, ending)
-        self._tally.ended(state.birth, ending, problem.code, self._clock.now())
+        self._tally.ended(state.birth, ending, problem, self._clock.now())
 
     async def _settle_ended(self, streams: list[StreamId]) -> None:
         """Streams whose worker died after the end, but before it told the ledger."""
