@@ -15,6 +15,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
 from proxy.config import Config, needs_restart
+from proxy.downstream.dashboard import dashboard_routes
 from proxy.downstream.desk import ConfigRefusal, Desk, HttpSettings
 from proxy.downstream.front import Front
 from proxy.downstream.generate import generate_routes
@@ -213,6 +214,7 @@ def _litestar(desk: Desk) -> Litestar:
             *websocket_routes(desk),
             *operator_routes(desk, openapi_json()),
             *metrics_routes(desk),
+            *dashboard_routes(desk),
         ],
         exception_handlers={Exception: handle_error, HTTPException: handle_error},
         state=AppState({"desk": desk}),

@@ -10,6 +10,7 @@ import msgspec
 from proxy.downstream.schema_answers import headers
 from proxy.downstream.schema_asking import asking_paths
 from proxy.downstream.schema_bodies import Json, schemas
+from proxy.downstream.schema_dashboard import dashboard_schemas
 from proxy.downstream.schema_dialects import dialect_schemas
 from proxy.downstream.schema_errors import BOTH_SHAPES, failures, responses
 from proxy.downstream.schema_operations import paths
@@ -55,7 +56,7 @@ def _document() -> Json:
         "security": [{"bearer": []}, {"apiKey": []}, {}],
         "paths": asking_paths(all_dialects().values()) | _other_paths(),
         "components": {
-            "schemas": schemas() | dialect_schemas(),
+            "schemas": schemas() | dialect_schemas() | dashboard_schemas(),
             "headers": headers() | quota_header_definitions(),
             "responses": _elsewhere(),
             "securitySchemes": _security_schemes(),
@@ -64,7 +65,8 @@ def _document() -> Json:
 
 
 def _other_paths() -> Json:
-    return {**paths(), "/v1/usage": {"get": usage_path()}, **websocket_paths()}
+    usage = {"/v1/usage": {"get": usage_path()}}
+    return {**paths(), **usage, **websocket_paths(), **dashboard_paths()}
 
 
 def _tags() -> list[Json]:

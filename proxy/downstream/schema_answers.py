@@ -6,6 +6,7 @@ stream, and in an error, which may have none.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 from proxy.downstream.schema_bodies import Json, event_id, stream_id
 
@@ -50,6 +51,11 @@ def stream_headers(*others: str) -> Json:
 def websocket_headers() -> Json:
     """Of the answer that opens a WebSocket."""
     return _refer("Upgrade", "Sec-WebSocket-Protocol")
+
+
+def dashboard_headers(kind: Literal["page", "events"]) -> Json:
+    """Of the dashboard's page, or of its events."""
+    return _refer("Content-Security-Policy" if kind == "page" else "X-Accel-Buffering")
 
 
 def failure_headers(status: str, *, may_name_a_stream: bool) -> Json:
@@ -101,6 +107,9 @@ def _of_all() -> dict[str, Json]:
         "Cache-Control": header({"const": "no-store, no-transform"}, "No cache may keep it."),
         "X-Content-Type-Options": header({"const": "nosniff"}, "For browsers."),
         "Referrer-Policy": header({"const": "no-referrer"}, "For browsers."),
+        "Content-Security-Policy": header(
+            {"type": "string"}, "For browsers: the page runs and loads nothing but itself."
+        ),
     }
 
 

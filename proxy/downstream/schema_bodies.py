@@ -16,12 +16,13 @@ from proxy.stream import DONE, EVENT_ID_MAX, STREAM_ID_PATTERN, Ending
 
 Json = dict[str, object]
 
-_SCHEMAS = "#/components/schemas/"
+SCHEMAS = "#/components/schemas/"
+"""Where they stand in the document."""
 
 
 def ref(name: str) -> Json:
     """A reference to one of `schemas`."""
-    return {"$ref": _SCHEMAS + name}
+    return {"$ref": SCHEMAS + name}
 
 
 def any_of(*names: str) -> Json:
@@ -68,14 +69,14 @@ def record(properties: Mapping[str, object], *, optional: frozenset[str] = froze
 def _generated() -> Json:
     """The Structs that are answered as they are, with what their types do not say."""
     _, components = msgspec.json.schema_components(
-        [StreamView, StreamList, WorkerList, UsageView], ref_template=_SCHEMAS + "{name}"
+        [StreamView, StreamList, WorkerList, UsageView], ref_template=SCHEMAS + "{name}"
     )
-    _add(components, "StreamView", _stream_details())
-    _add(components, "StreamItem", _stream_details() | _item_details())
-    _add(components, "WorkerView", _worker_details())
-    _add(components, "PoolView", _pool_details())
-    _add(components, "LimitView", _limit_details())
-    _add(
+    say_more(components, "StreamView", _stream_details())
+    say_more(components, "StreamItem", _stream_details() | _item_details())
+    say_more(components, "WorkerView", _worker_details())
+    say_more(components, "PoolView", _pool_details())
+    say_more(components, "LimitView", _limit_details())
+    say_more(
         components,
         "StreamList",
         {
@@ -86,7 +87,7 @@ def _generated() -> Json:
     return dict(components)
 
 
-def _add(components: Mapping[str, Json], name: str, details: Mapping[str, Json]) -> None:
+def say_more(components: Mapping[str, Json], name: str, details: Mapping[str, Json]) -> None:
     """Say more of the properties of a generated schema. They must exist."""
     properties = components[name]["properties"]
     assert isinstance(properties, dict), "a Struct is an object"

@@ -90,6 +90,11 @@ class Keyring:
         """Whom the keys speak for, in the order of the config; also those that have expired."""
         return tuple(self._principals.values())
 
+    @property
+    def limits(self) -> Iterable[Limit]:
+        """Those of all keys; of keys that share one it comes several times."""
+        return (limit for each in self._principals.values() for limit in each.limits)
+
     def find(self, credential: str, now: float) -> Principal | None:
         """Whom a presented secret speaks for at `now` (Unix seconds); None for nobody."""
         return self._find(digest(credential), now)

@@ -3,7 +3,7 @@
 Owns who shares a limit with whom. It meters nothing: that is `quotas`, and the ledger.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -48,6 +48,11 @@ class Pools(msgspec.Struct, frozen=True):
         """All that must let a create through: the key's first, then those it shares."""
         behind = self.providers.get(provider, Allowance())
         return (*principal.limits, *self.everything.limits, *behind.limits)
+
+    def all_limits(self, of_keys: Iterable[Limit]) -> tuple[Limit, ...]:
+        """Every limit that there is, once, with those of the keys."""
+        behind = (limit for one in self.providers.values() for limit in one.limits)
+        return tuple(dict.fromkeys((*of_keys, *self.everything.limits, *behind)))
 
     def max_output_tokens_for(self, principal: Principal, provider: str) -> int | None:
         """The lowest that any of them says of one answer; None if none says anything."""

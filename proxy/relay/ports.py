@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from proxy.policy.quotas import Ask, Limit, Refusal, Standing, Use
+from proxy.relay.tally import Lately
 from proxy.stream import Birth, Ending, Event, Problem, State, StreamId, Usage
 
 
@@ -291,6 +292,8 @@ class Report(msgspec.Struct, frozen=True):
     `REPORTED_STREAMS_MAX` of them."""
     is_partial: bool = False
     """Whether more streams are read here than are in `readers_by_stream`."""
+    lately: Lately | None = None
+    """What it made; None of a version that does not tell."""
 
 
 class Ledger(Protocol):

@@ -16,6 +16,7 @@ from proxy.observe import Observer
 from proxy.policy.quotas import Ask
 from proxy.relay.committer import Committer
 from proxy.relay.errands import Errands
+from proxy.relay.estimate import use_of
 from proxy.relay.lifecycle import Phase
 from proxy.relay.ports import (
     Admission,
@@ -33,6 +34,7 @@ from proxy.relay.producer import Producer, Work
 from proxy.relay.readers import Readers
 from proxy.relay.sweep import settle
 from proxy.relay.tail import Tail
+from proxy.relay.tally import Tally
 from proxy.relay.writer import Limits, Writer
 from proxy.stream import Birth, Ending, State, StreamId
 
@@ -71,6 +73,7 @@ class Producers(Mapping[StreamId, Producer]):
         committer: Committer,
         readers: Readers,
         errands: Errands,
+        tally: Tally,
         *,
         limits: Limits,
         streams_max: int,
@@ -85,6 +88,7 @@ class Producers(Mapping[StreamId, Producer]):
         self._committer = committer
         self._readers = readers
         self._errands = errands
+        self._tally = tally
         self._limits = limits
         self._streams_max = streams_max
         self._lease_s = lease_s
@@ -144,7 +148,11 @@ class Producers(Mapping[StreamId, Producer]):
             raise StoreUnavailable("it took longer than a lease")
         writer = self._writer(birth, epoch=1, tail=self._readers.new_local_tail(birth.id))
         producer = Producer(
-            writer, work, self._observer, event_bytes_max=self._limits.event_bytes_max
+            writer,
+            work,
+            self._observer,
+            self._tally,
+            event_bytes_max=self._limits.event_bytes_max,
         )
         producer.standings = admitted.standings
         if not is_entered:
@@ -227,13 +235,17 @@ class Producers(Mapping[StreamId, Producer]):
         writer = producer.writer
         birth = writer.birth
         if writer.phase is Phase.ENDED or writer.tail.is_erased:
-            await self._settle(birth.id, producer.state())
+            state = producer.state()
+            await self._settle(birth.id, state)
+            self._observer.charged(birth, use_of(state).microdollars)
+        now = self._clock.now()
+        self._tally.ended(birth, writer.tail.ending, writer.problem, now, events=writer.last_id)
         self._observer.stream_ended(
             birth,
             writer.tail.ending,
             writer.problem.code if writer.problem else "",
             writer.last_id,
-            self._clock.now() - birth.created_at,
+            now - birth.created_at,
             writer.usage,
             bytes_kept=writer.bytes_kept,
         )

@@ -6,28 +6,21 @@ poll of its waits, so a report may miss those that are just between two.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence, Sized
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol
 
 from proxy.errors import StoreUnavailable
-from proxy.relay.ports import REPORTED_STREAMS_MAX, Identity, Ledger, Report
+from proxy.relay.ports import REPORTED_STREAMS_MAX, Clock, Identity, Ledger, Report
+from proxy.relay.producers import Producers
 from proxy.relay.readers import Readers
+from proxy.relay.tally import Lately, Tally
 from proxy.stream import StreamId
 
 _EVERY_S = 2.0
 """Chosen: four reports may be lost before a worker is taken for dead."""
 _RETIRE_S = 1.0
 """How long the end of a worker may wait for its last word; without it the report runs out."""
-
-
-class Producing(Sized, Protocol):
-    """What is asked of the producers: how many there are, and whether they take more."""
-
-    @property
-    def is_draining(self) -> bool:
-        """Whether no new streams are taken."""
-        ...
 
 
 class Reporter:
@@ -37,14 +30,18 @@ class Reporter:
         self,
         worker: Identity,
         ledger: Ledger,
-        producers: Producing,
+        producers: Producers,
         readers: Readers,
+        tally: Tally,
+        clock: Clock,
         on_trouble: Callable[[], None],
     ) -> None:
         self._worker = worker
         self._ledger = ledger
         self._producers = producers
         self._readers = readers
+        self._tally = tally
+        self._clock = clock
         self._on_trouble = on_trouble
 
     @asynccontextmanager
@@ -78,6 +75,16 @@ class Reporter:
             readers=self._readers.count(),
             readers_by_stream=dict(by_stream.most_common(REPORTED_STREAMS_MAX)),
             is_partial=len(by_stream) > REPORTED_STREAMS_MAX,
+            lately=self._lately(),
+        )
+
+    def _lately(self) -> Lately:
+        writers = [producer.writer for producer in self._producers.values()]
+        return self._tally.look(
+            Counter(writer.birth.provider for writer in writers),
+            sum(writer.last_id for writer in writers),
+            clock_s=asyncio.get_running_loop().time(),
+            now=self._clock.now(),
         )
 
 

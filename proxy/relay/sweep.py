@@ -20,6 +20,7 @@ from proxy.relay.errands import Errands
 from proxy.relay.estimate import estimated, is_known, said_bytes, tokens_in, use_of
 from proxy.relay.lifecycle import Phase
 from proxy.relay.ports import Alive, Clock, Journal, Ledger
+from proxy.relay.tally import Tally
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, State, StreamId
 from proxy.wire.dialect import Dialect
@@ -47,6 +48,7 @@ class Sweep:
         errands: Errands,
         clock: Clock,
         dialects: dict[str, Dialect],
+        tally: Tally,
         *,
         lease_s: float,
         own: Collection[StreamId],
@@ -59,6 +61,7 @@ class Sweep:
         self._errands = errands
         self._clock = clock
         self._dialects = dialects
+        self._tally = tally
         self._lease_s = lease_s
         self._own = own
         self._write = write
@@ -123,7 +126,7 @@ class Sweep:
         ending = Ending.CANCELLED if state.is_cancel_asked else Ending.INTERRUPTED
         problem = stream_problem(ending, "its worker died", birth.id)
         writer.end(ending, problem, dialect.last_frame(ending, problem))
-        ended = msgspec.structs.replace(state, ending=ending, usage=usage)
+        ended = msgspec.structs.replace(state, ending=ending, problem=problem, usage=usage)
         self._errands.run(self._settle(writer, ended))
 
     async def _said_bytes(self, stream: StreamId, dialect: Dialect) -> int:
@@ -141,8 +144,11 @@ class Sweep:
                 await writer.done.wait()
         if writer.phase is Phase.ENDED:
             assert state.ending is not None, "it has ended"
-            age_s = self._clock.now() - state.birth.created_at
+            now = self._clock.now()
+            age_s = now - state.birth.created_at
             self._observer.sweep_ended(state.birth, state.ending, state.usage, age_s)
+            self._observer.charged(state.birth, use_of(state).microdollars)
+            self._tally.ended(state.birth, state.ending, state.problem, now)
             await settle(self._ledger, writer.birth.id, state)
 
     async def _settle_ended(self, streams: list[StreamId]) -> None:

@@ -1,0 +1,108 @@
+"""What a worker says of what it made lately: arithmetic, and bounds."""
+
+import secrets
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.relay.tally import WAIT_BOUNDS_S, Lately, Tally, quantile_s
+from proxy.stream import Birth, Ending, Problem, new_stream_id
+
+NOON = 1_700_000_000.0
+BROKEN = Problem(502, "provider_truncated", "It stopped.")
+
+
+def make_birth(*, model: str = "demo", provider: str = "said") -> Birth:
+    stream = new_stream_id(secrets.token_bytes(20))
+    return Birth(stream, "me", "openai.chat", model, provider, created_at=NOON, retention_s=60)
+
+
+def look(tally: Tally, *, events: int = 0, clock_s: float = 0, now: float = NOON) -> Lately:
+    return tally.look(Counter(), events, clock_s=clock_s, now=now)
+
+
+def test_the_pace_is_of_the_time_between_two_looks_and_an_end_changes_nothing_of_it() -> None:
+    tally = Tally()
+
+    first = look(tally, events=100, clock_s=10)
+    second = look(tally, events=160, clock_s=12)
+    tally.ended(make_birth(), Ending.COMPLETED, None, NOON, events=170)
+    third = look(tally, events=0, clock_s=14)
+    fourth = look(tally, events=0, clock_s=16)
+
+    paces = [one.events_per_s for one in (first, second, third, fourth)]
+    assert paces == [0.0, 30.0, 5.0, 0.0]
+
+
+def test_waits_are_told_of_for_five_looks() -> None:
+    tally = Tally()
+    tally.heard_first(0.5)
+    tally.heard(0.02)
+    tally.heard(0.02)
+
+    sums = [(sum(one.first_waits), sum(one.gaps)) for one in (look(tally) for _ in range(6))]
+
+    assert sums == [(1, 2)] * 5 + [(0, 0)]
+
+
+@given(st.lists(st.floats(0.001, 60), min_size=1, max_size=200), st.sampled_from([0.5, 0.99]))
+def test_a_quantile_is_right_to_a_tenth(waits: list[float], share: float) -> None:
+    tally = Tally()
+    for wait_s in waits:
+        tally.heard(wait_s)
+
+    found = quantile_s(look(tally).gaps, share)
+
+    ordered = sorted(waits)
+    exact = ordered[max(-int(-share * len(ordered) // 1), 1) - 1]
+    assert found == pytest.approx(exact, rel=0.1)
+
+
+def test_a_quantile_of_nothing_is_none_and_beyond_the_bounds_it_is_the_last_of_them() -> None:
+    tally = Tally()
+    tally.heard(1e6)
+
+    assert quantile_s([], 0.5) is None
+    assert quantile_s(look(tally).gaps, 0.5) == WAIT_BOUNDS_S[-1]
+
+
+def test_ends_and_failures_of_a_provider_are_told_of_for_ten_minutes() -> None:
+    tally = Tally()
+    tally.ended(make_birth(), Ending.COMPLETED, None, NOON)
+    tally.ended(make_birth(), Ending.FAILED, BROKEN, NOON + 60)
+    tally.ended(make_birth(), Ending.CANCELLED, Problem(499, "c", "."), NOON + 60)
+
+    def told(now: float) -> tuple[int, int] | None:
+        found = look(tally, now=now).providers.get("said")
+        return None if found is None else (found.ended, found.failed)
+
+    assert told(NOON + 60) == (3, 1)
+    assert told(NOON + 600) == (2, 1)
+    assert told(NOON + 660) is None
+
+
+def test_troubles_are_the_newest_and_an_end_that_another_worker_wrote_is_none() -> None:
+    tally = Tally()
+    for number in range(25):
+        tally.ended(make_birth(model=f"m{number}"), Ending.FAILED, BROKEN, NOON + number)
+    tally.ended(make_birth(), Ending.INTERRUPTED, None, NOON)
+
+    models = [trouble.model for trouble in look(tally).troubles]
+
+    assert models == [f"m{number}" for number in range(5, 25)]
+
+
+def test_the_largest_of_it_is_small() -> None:
+    tally = Tally()
+    for number in range(40):
+        birth = make_birth(model="m" * 200, provider=f"{number:0>64}")
+        tally.ended(birth, Ending.FAILED, BROKEN, NOON)
+    for _ in range(1_000):
+        for wait_s in WAIT_BOUNDS_S:
+            tally.heard(wait_s)
+            tally.heard_first(wait_s)
+
+    assert len(msgspec.json.encode(look(tally))) < 9 * 1024
