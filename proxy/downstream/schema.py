@@ -10,7 +10,7 @@ import msgspec
 from proxy.downstream.schema_answers import headers
 from proxy.downstream.schema_asking import asking_paths
 from proxy.downstream.schema_bodies import Json, schemas
-from proxy.downstream.schema_dashboard import dashboard_schemas
+from proxy.downstream.schema_dashboard import dashboard_paths, dashboard_schemas
 from proxy.downstream.schema_dialects import dialect_schemas
 from proxy.downstream.schema_errors import BOTH_SHAPES, failures, responses
 from proxy.downstream.schema_operations import paths

@@ -237,7 +237,8 @@ class Producers(Mapping[StreamId, Producer]):
         if writer.phase is Phase.ENDED or writer.tail.is_erased:
             state = producer.state()
             await self._settle(birth.id, state)
-            self._observer.charged(birth, use_of(state).microdollars)
+            if (use := use_of(state)) is not None:
+                self._observer.charged(birth, use.microdollars)
         now = self._clock.now()
         self._tally.ended(birth, writer.tail.ending, writer.problem, now, events=writer.last_id)
         self._observer.stream_ended(

@@ -147,7 +147,8 @@ class Sweep:
             now = self._clock.now()
             age_s = now - state.birth.created_at
             self._observer.sweep_ended(state.birth, state.ending, state.usage, age_s)
-            self._observer.charged(state.birth, use_of(state).microdollars)
+            if (use := use_of(state)) is not None:
+                self._observer.charged(state.birth, use.microdollars)
             self._tally.ended(state.birth, state.ending, state.problem, now)
             await settle(self._ledger, writer.birth.id, state)
 
