@@ -1,4 +1,4 @@
-"""The command line: serve, check, key new, tail, top, bench.
+"""The command line: serve, check, key new, tail, top, usage, bench.
 
 The only reader of arguments and environment. It finds the file, has it parsed, and hands what
 it means to the rest. Exit codes: 0; 1 for what the world refuses, such as a port in use or a
@@ -8,6 +8,7 @@ locals, because either may hold a secret.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import re
@@ -21,18 +22,22 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy import config
+from proxy.app import WallClock
 from proxy.arguments import parser
-from proxy.config import Config, Secret, describe
+from proxy.config import Config, Secret, all_limits, compare, describe
+from proxy.config.addresses import wrong_address
 from proxy.config.secret import Unset, Wrong, resolve
 from proxy.errors import ConfigInvalid, MidstreamError
 from proxy.observe import Observer, open_log
 from proxy.policy.keys import RANDOM_BYTES, digest, new_secret
 from proxy.serving import ConfigFile, read_secret, serve
+from proxy.store.looking import look, own_url
 from proxy.stream import StreamId
 from proxy.terminal.bench import BenchWish, bench
 from proxy.terminal.server import Server
 from proxy.terminal.tail import TailWish, tail
 from proxy.terminal.top import TopWish, top
+from proxy.terminal.usage import UsageWish, usage
 
 _OK = 0
 _FAILED = 1
@@ -65,6 +70,8 @@ def run(arguments: Sequence[str], env: Mapping[str, str], serve: Serve) -> int:
                 return _tail(asked, env)
             case "top":
                 return _top(asked, env)
+            case "usage":
+                return _usage(asked, env)
             case _:
                 return _bench(asked, env)
     except MidstreamError as error:
@@ -92,7 +99,32 @@ def _check(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
     file = ConfigFile(path, env)
     config = file.parse(file.read())
     sys.stdout.write(f"{path} is valid.\n\n{describe(config, time.time())}")
+    if config.warnings:
+        listed = "".join(f"  {warning}\n" for warning in config.warnings)
+        sys.stdout.write(f"\nPerhaps not meant:\n{listed}")
+    if asked.against or asked.before:
+        sys.stdout.write(f"\n{_compared(asked, env, config)}")
     return _OK
+
+
+def _compared(asked: argparse.Namespace, env: Mapping[str, str], config: Config) -> str:
+    """What the config would change, for what is used and what runs, if a store is to be asked."""
+    before = None
+    if asked.before:
+        file = ConfigFile(Path(asked.before), env)
+        before = file.parse(file.read())
+    if not asked.against:
+        return compare(config, (), {}, before)
+    url = asked.against
+    if url == "config":
+        url = own_url(config.store)
+    elif url.startswith(("env:", "file:")):
+        url = _revealed("--against", url, env).reveal()
+    what = wrong_address(url)
+    if what or url in {"embedded", "memory://"}:
+        raise ConfigInvalid((f"--against {what or 'wants the address of a Redis, or config'}",))
+    seen = asyncio.run(look(url, config.store, all_limits(config), WallClock()))
+    return compare(config, seen.standings, seen.running, before)
 
 
 def _key_new(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
@@ -104,7 +136,7 @@ def _key_new(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
     if asked.operator:
         lines.append('role = "operator"')
     path = _find(None, env)
-    place = f"{path}, and start midstream again"
+    place = f"{path}, where a running midstream notices it"
     if path == _SHIPPED:
         place = f"a config.toml in this directory (begin with a copy of {path})"
     section = "\n".join(lines)
@@ -144,6 +176,10 @@ def _top(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
             sort=asked.sort,
         )
     )
+
+
+def _usage(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
+    return usage(UsageWish(_server(asked, env), asked.of, asked.json))
 
 
 def _bench(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
@@ -191,14 +227,18 @@ def _key(given: str | None, env: Mapping[str, str], *, has_default: bool) -> Sec
     """What the reference refers to; without one, $MIDSTREAM_KEY if it may be that and is set."""
     if given is None and not (has_default and env.get("MIDSTREAM_KEY")):
         return None
-    found = resolve(given or "env:MIDSTREAM_KEY", env, read_secret)
+    return _revealed("--key", given or "env:MIDSTREAM_KEY", env)
+
+
+def _revealed(option: str, reference: str, env: Mapping[str, str]) -> Secret:
+    found = resolve(reference, env, read_secret)
     match found:
         case Secret():
             return found
         case Unset():
-            raise ConfigInvalid((f"--key: {found.reason}",))
+            raise ConfigInvalid((f"{option}: {found.reason}",))
         case Wrong():
-            raise ConfigInvalid((f"--key {found.what}",))
+            raise ConfigInvalid((f"{option} {found.what}",))
 
 
 # --- the file -----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
@@ -15,14 +15,16 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
 from proxy.config import Config, needs_restart
-from proxy.downstream.desk import Desk, HttpSettings
+from proxy.downstream.desk import ConfigRefusal, Desk, HttpSettings
 from proxy.downstream.front import Front
 from proxy.downstream.generate import generate_routes
 from proxy.downstream.models import models_routes
 from proxy.downstream.operator import operator_routes
 from proxy.downstream.problems import handle_error
+from proxy.downstream.revocation import revoke, revoking
 from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
+from proxy.downstream.usage import usage_routes
 from proxy.downstream.websocket.handshake import websocket_routes
 from proxy.observe import Observer
 from proxy.policy.keys import Keyring
@@ -60,6 +62,8 @@ class App(msgspec.Struct, frozen=True):
     store: OpenStore
     reload: Callable[[Config], None]
     """Go by another config from now on; what needs a restart stays as it is, and is told."""
+    refuse: Callable[[ConfigRefusal], None]
+    """Tell whoever asks that there is another config, which is not valid."""
 
 
 @asynccontextmanager
@@ -106,20 +110,37 @@ async def running_app(
             providers=fleet.providers,
             routes=_routes(config, dialects),
             keyring=Keyring(config.keys),
+            pools=config.pools,
             observer=observer,
             settings=_http_settings(config),
             ping=store.ping,
         )
 
-        def reload(changed: Config) -> None:
-            """Everything that can fail comes first. Raises `ConfigInvalid`."""
-            desk.providers = fleet.change(changed.providers, switchboard.providers_in_use())
-            desk.routes = _routes(changed, dialects)
-            desk.keyring = Keyring(changed.keys)
-            desk.settings = _http_settings(changed)
-            observer.reloaded(needs_restart(config, changed))
+        await stack.enter_async_context(revoking(desk))
+        asgi = Front(_litestar(desk), observer, entropy)
+        reload = _reload_from(config, desk, fleet)
 
-        yield App(Front(_litestar(desk), observer, entropy), switchboard, store, reload)
+        def refuse(refusal: ConfigRefusal) -> None:
+            desk.refused = refusal
+
+        yield App(asgi, switchboard, store, reload, refuse)
+
+
+def _reload_from(config: Config, desk: Desk, fleet: Fleet) -> Callable[[Config], None]:
+    """What `App.reload` does, in a process that was started with `config`."""
+
+    def reload(changed: Config) -> None:
+        """Everything that can fail comes first. Raises `ConfigInvalid`."""
+        desk.providers = fleet.change(changed.providers, desk.switchboard.providers_in_use())
+        desk.routes = _routes(changed, desk.dialects)
+        desk.keyring = Keyring(changed.keys)
+        desk.pools = changed.pools
+        desk.settings = _http_settings(changed)
+        desk.refused = None
+        revoke(desk)
+        desk.observer.reloaded(needs_restart(config, changed))
+
+    return reload
 
 
 def _identity(clock: Clock, entropy: Entropy) -> Identity:
@@ -158,7 +179,7 @@ def _http_settings(config: Config) -> HttpSettings:
     )
 
 
-def _routes(config: Config, dialects: dict[str, Dialect]) -> Routes:
+def _routes(config: Config, dialects: Mapping[str, Dialect]) -> Routes:
     return Routes(config.models, {name: dialect.path for name, dialect in dialects.items()})
 
 
@@ -169,6 +190,7 @@ def _litestar(desk: Desk) -> Litestar:
             *generate_routes(desk),
             *streams_routes(desk),
             *models_routes(desk),
+            *usage_routes(desk),
             *websocket_routes(desk),
             *operator_routes(desk, openapi_json()),
         ],

@@ -3,6 +3,8 @@
 Owns the arguments' names, ranges and help. It reads nothing: neither environment nor files.
 What surprises: a key is never an argument, because everybody on a machine sees those; what is
 given says where the key is.
+
+This is longer than a file should be because all that can be said stands in one place.
 """
 
 import argparse
@@ -13,7 +15,8 @@ from typing import Final, TypeAlias
 import msgspec
 
 from proxy.config.expectations import expected
-from proxy.config.tables import BaseUrl, Host, Name
+from proxy.config.names import Name
+from proxy.config.tables import BaseUrl, Host
 from proxy.stream import EVENT_ID_MAX, STREAM_ID_PATTERN
 from proxy.terminal.bench import DIALECTS
 from proxy.terminal.picture import SORTS
@@ -35,17 +38,40 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _serve(commands.add_parser("serve", help="run the proxy"))
-    checking = commands.add_parser("check", help="say what a config means, or what is wrong")
-    checking.add_argument("file", nargs="?", metavar="FILE", help="the config to check")
+    _check(_explained(commands, "check", "say what a config means, or what is wrong", _CHECK))
     keys = commands.add_parser("key", help="make keys for applications")
     _key_new(keys.add_subparsers(dest="key_command", required=True, metavar="COMMAND"))
     _tail(_explained(commands, "tail", "follow a stream", _TAIL))
     _top(_explained(commands, "top", "watch what a proxy does", _TOP))
+    _usage(_explained(commands, "usage", "what is used of each limit", _USAGE))
     _bench(_explained(commands, "bench", "measure a provider, or a proxy", _BENCH))
     return made
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
+
+
+_CHECK = """
+    Say what a config means, or everything that is wrong with it, with lines.
+
+    examples:
+      midstream check
+      midstream check new.toml --against config
+      midstream check new.toml --against env:REDIS_URL --from config.toml
+"""
+
+
+def _check(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", nargs="?", metavar="FILE", help="the config to check")
+    command.add_argument(
+        "--against",
+        metavar="STORE",
+        help="say what it would change for what is used: the address of a store, "
+        "a reference to one (env:NAME, file:PATH), or config for the file's own",
+    )
+    command.add_argument(
+        "--from", dest="before", metavar="FILE", help="and compared with this file, now in force"
+    )
 
 
 def _explained(commands: Commands, name: str, summary: str, said: str) -> argparse.ArgumentParser:
@@ -144,6 +170,23 @@ def _top(watching: argparse.ArgumentParser) -> None:
         help=f"which streams come first: the oldest, or the fastest (default: {SORTS[0]})",
     )
     _server(watching)
+
+
+_USAGE = """
+    Say what is used of each limit, what is left, and when it is whole again. A user's key sees its
+    own limits and those of its team, an operator's sees all keys, and what is above them.
+
+    examples:
+      midstream usage
+      midstream usage --of shop
+      midstream usage --json | jq '.data[].limits[] | select(.remaining == 0)'
+"""
+
+
+def _usage(asking: argparse.ArgumentParser) -> None:
+    asking.add_argument("--of", type=_one_of(Name), metavar="NAME", help="only of this key")
+    asking.add_argument("--json", action="store_true", help="print the server's answer instead")
+    _server(asking)
 
 
 _BENCH = """

@@ -4,6 +4,7 @@
     ├── CallerError                 the client's
     │   ├── MalformedRequest        400
     │   ├── MalformedEventId        400
+    │   ├── ModelWithoutPrice       400
     │   ├── NotAuthenticated        401
     │   ├── NotPermitted            403
     │   ├── StreamNotFound          404
@@ -113,6 +114,24 @@ class MalformedEventId(CallerError):
     def __str__(self) -> str:
         return (
             f"An event id is a whole number from 0, in decimal digits; {self.given[:40]!r} is not."
+        )
+
+
+class ModelWithoutPrice(CallerError):
+    """Nobody has said what the model costs, and money is limited."""
+
+    code = "model_without_price"
+    param = "model"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return (
+            f"The model {self.model[:100]!r} has no price, and this key has a limit in USD. The "
+            f"operator has to add a price = {{input = ..., output = ...}}, in USD for a million "
+            f"tokens, to the section [models] that serves it."
         )
 
 
@@ -289,7 +308,7 @@ class QuotaExceeded(CallerError):
         self.amount = limit.amount
         wait_s = refusal.retry_after_s
         self.is_used_up = wait_s is None or wait_s > _RETRY_WITHIN_S
-        self.retry_after_s = None if self.is_used_up else wait_s
+        self.retry_after_s = wait_s
 
     def problem(self) -> Problem:
         """Who would wait for long is told so, and not to try again."""
@@ -299,6 +318,7 @@ class QuotaExceeded(CallerError):
             message=str(self),
             retry_after_s=self.retry_after_s,
             is_retryable=not self.is_used_up,
+            limited=_LIMITED[self.kind],
         )
 
     def __str__(self) -> str:
@@ -326,6 +346,17 @@ _POOLS = {
     "provider": "All that goes to provider {!r}",
 }
 """Who shares a limit, in words."""
+
+_LIMITED = {
+    "requests_per_minute": "requests",
+    "tokens_per_minute": "tokens",
+    "concurrent_streams": "streams",
+    "tokens_per_day": "tokens",
+    "tokens_per_month": "tokens",
+    "usd_per_day": "usd",
+    "usd_per_month": "usd",
+}
+"""Of what each kind of limit leaves too little."""
 
 _LIMITS = {
     "requests_per_minute": "{:,} requests a minute",
@@ -590,12 +621,16 @@ class ConfigInvalid(OwnError):
     is_retryable = False
     retry_after_s = None
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__(problems)
+    def __init__(self, problems: tuple[str, ...], file: str = "") -> None:
+        super().__init__(problems, file)
         self.problems = problems
+        self.file = file
+        """Its path, where the problems do not say it."""
 
     def __str__(self) -> str:
-        return "\n".join(self.problems)
+        if not self.file:
+            return "\n".join(self.problems)
+        return "\n  ".join((f"{self.file} is not valid:", *self.problems))
 
 
 class DataInUse(OwnError):

@@ -73,6 +73,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after_s: float | None = None
     is_retryable: bool = False
     body: bytes | None = None
+    limited: str | None = None
+    """Of what there is no more, where a quota says no: requests, tokens, streams or usd."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):

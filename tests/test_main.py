@@ -272,7 +272,10 @@ def test_a_new_key_says_which_file_to_put_it_into(
 
     (here / "config.toml").write_text("")
     midstream("key", "new", "web")
-    assert "Put this into config.toml, and start midstream again:" in capsys.readouterr().out
+    assert (
+        "Put this into config.toml, where a running midstream notices it:"
+        in capsys.readouterr().out
+    )
 
 
 # --- which server -------------------------------------------------------------------

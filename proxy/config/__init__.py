@@ -7,6 +7,7 @@ with all problems at once. What surprises: an `optional` provider or key whose s
 there is no problem but `Off`, and what depends on it is off with it.
 """
 
+from proxy.config.comparison import all_limits, compare
 from proxy.config.parser import parse
 from proxy.config.secret import Secret
 from proxy.config.summary import describe
@@ -36,6 +37,8 @@ __all__ = [
     "Server",
     "Store",
     "Streams",
+    "all_limits",
+    "compare",
     "describe",
     "needs_restart",
     "parse",

@@ -15,13 +15,13 @@ _NUMBER_SHOWN_MAX = (
 _COMPARED_CHARS_MAX = 100  # chosen: comparing is quadratic, and no name is longer
 
 
-def nearest(given: str, names: Iterable[str]) -> str:
-    """A hint at the name that was perhaps meant, or at those there are."""
+def nearest(given: str, names: Iterable[str], *, lists_all: bool = True) -> str:
+    """A hint at the name that was perhaps meant, or at those there are if they are few."""
     names = list(names)
     close = difflib.get_close_matches(given[:_COMPARED_CHARS_MAX], names, n=1)
     if close:
         return f'; did you mean "{close[0]}"?'
-    return f"; there are: {', '.join(names)}" if names else ""
+    return f"; there are: {', '.join(names)}" if names and lists_all else ""
 
 
 def expected(hint: object) -> str:

@@ -7,18 +7,18 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from proxy.config import rules
+from proxy.config import rules, sharing
 from proxy.config.expectations import expected, instead, nearest
 from proxy.config.lines import Path, locate
+from proxy.config.names import ModelName, Name
 from proxy.config.problems import Problems
+from proxy.config.quotas import Quota, check_zone
 from proxy.config.secret import Unset
 from proxy.config.tables import (
     AnthropicProvider,
     Config,
     KeyTable,
-    ModelName,
     ModelTable,
-    Name,
     Off,
     OpenAIProvider,
     Provider,
@@ -33,7 +33,7 @@ from proxy.policy.keys import Key
 from proxy.policy.routes import Route
 
 _TEXT_CHARS_MAX = 1024 * 1024  # chosen: thousands of keys fit
-_SECTIONS = ("server", "store", "streams", "providers", "models", "keys")
+_SECTIONS = ("server", "store", "streams", "providers", "models", "quotas", "keys")
 _Kind = Literal["openai", "anthropic", "scripted"]
 _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 
@@ -112,15 +112,22 @@ class _Reading:
             rules.check_workers(server, store, self._problems)
         if streams:
             rules.check_streams(streams, self._problems)
+        named_models = self._named("models", ModelName)
+        quotas = self._quotas(self._named("quotas", Name), named_models)
         declared = self._named("providers", Name)
         providers = self._providers(declared)
-        named_models = self._named("models", ModelName)
         models = self._models(named_models, declared, providers)
-        keys = self._keys(self._named("keys", Name), named_models)
+        keys = self._keys(self._named("keys", Name), named_models, quotas)
+        named = sharing.check_named(self._document, self._problems)
         if server:
             rules.check_reach(server, keys, self._off, self._problems)
-        if self._problems.has_any(()) or not (server and store and streams):
+        if not (server and store and streams):
             return None
+        pools = sharing.pooled(server, providers, quotas, self._problems)
+        if self._problems.has_any(()):
+            return None
+        sharing.warn_of_unused(quotas, named, self._problems)
+        sharing.warn_of_unpriced(models, pools, keys, self._problems)
         return Config(
             server=server,
             store=store,
@@ -128,7 +135,10 @@ class _Reading:
             providers=providers,
             models=models,
             keys=keys,
+            quotas=quotas,
+            pools=pools,
             off=tuple(self._off),
+            warnings=self._problems.warnings(),
         )
 
     def _section(self, name: str, struct: type[T]) -> T | None:
@@ -193,21 +203,38 @@ class _Reading:
                 continue
             rules.check_model(name, model, declared, self._problems)
             (target,) = model.targets
+            if target.price is None:
+                target = msgspec.structs.replace(target, price=model.price)
             if target.provider in providers:
                 routes.append(Route(name, target))
             else:
                 self._off.append(Off("models", name, f"provider {target.provider} is off"))
         return tuple(routes)
 
-    def _keys(self, tables: Mapping[str, Any], models: Collection[str]) -> tuple[Key, ...]:
+    def _quotas(self, tables: Mapping[str, Any], models: Collection[str]) -> dict[str, Quota]:
+        quotas: dict[str, Quota] = {}
+        for name, raw in tables.items():
+            path = ("quotas", name)
+            quota = self._reader.table(Quota, raw, path)
+            assert not isinstance(quota, Unset), "a quota cannot be optional"
+            if quota is not None:
+                check_zone(path, quota, self._problems)
+                rules.check_allowed(path, quota.models or (), models, self._problems)
+                quotas[name] = quota
+        return quotas
+
+    def _keys(
+        self, tables: Mapping[str, Any], models: Collection[str], quotas: Mapping[str, Quota]
+    ) -> tuple[Key, ...]:
         keys: list[Key] = []
         for name, raw in tables.items():
-            table = self._reader.table(KeyTable, raw, ("keys", name))
+            path = ("keys", name)
+            table = self._reader.table(KeyTable, raw, path)
             if isinstance(table, Unset):
                 self._off.append(Off("keys", name, table.reason))
             elif table is not None:
-                rules.check_allowed(name, table.models or (), models, self._problems)
+                rules.check_allowed(path, table.models or (), models, self._problems)
                 key = rules.check_key(name, table, self._problems)
-                keys += [key] if key else []
+                keys += [sharing.with_quota(key, table.quota, quotas)] if key else []
         rules.check_unlike(keys, self._problems)
         return tuple(keys)

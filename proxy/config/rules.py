@@ -77,13 +77,13 @@ def check_model(
 
 
 def check_allowed(
-    name: str, allowed: Sequence[str], models: Collection[str], problems: Problems
+    path: Path, allowed: Sequence[str], models: Collection[str], problems: Problems
 ) -> None:
-    """Each model that a key may use is one that there is, or more or less than one."""
+    """Each model that somebody may use is one that there is, or more or less than one."""
     for place, entry in enumerate(allowed, start=1):
         if not any(_overlap(entry, model) for model in models):
             what = f"entry {place} is no configured model{nearest(entry, models)}"
-            problems.add(("keys", name, "models"), what)
+            problems.add((*path, "models"), what)
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -3,8 +3,28 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from proxy.config.money import usd
+from proxy.config.quotas import Quota
 from proxy.config.tables import Config, Off, Provider, RemoteProvider, ScriptedProvider
 from proxy.policy.keys import Key
+from proxy.policy.quotas import Kind
+from proxy.policy.routes import Route
+
+WORDS = {
+    Kind.REQUESTS_PER_MINUTE: "requests a minute",
+    Kind.TOKENS_PER_MINUTE: "tokens a minute",
+    Kind.CONCURRENT_STREAMS: "streams at a time",
+    Kind.TOKENS_PER_DAY: "tokens a day",
+    Kind.TOKENS_PER_MONTH: "tokens a month",
+    Kind.USD_PER_DAY: "USD a day",
+    Kind.USD_PER_MONTH: "USD a month",
+}
+"""What each kind of limit counts."""
+
+
+def amount(kind: Kind, number: int) -> str:
+    """A number of `Limit` as a person writes it."""
+    return usd(number) if kind.is_money else str(number)
 
 
 def describe(config: Config, now: float) -> str:
@@ -18,12 +38,14 @@ def _lines(config: Config, now: float) -> Iterator[str]:
     access = "with a key" if config.keys else "open access, no key needed"
     yield f"listens on  {server.url}, {reach}, {access}"
     yield f"store       {store.address}"
-    kept, longest = _duration(store.retention_s), _duration(store.retention_max_s)
+    kept, longest = duration(store.retention_s), duration(store.retention_max_s)
     yield f"streams     kept {kept} after their end, {longest} if asked for; {_detach(config)}"
     on = [(name, _provider(provider)) for name, provider in config.providers.items()]
     yield from _table("providers", on, config.off)
-    routes = [(r.name, f"{r.target.provider}/{r.target.model}") for r in config.models]
+    routes = [(route.name, _route(route)) for route in config.models]
     yield from _table("models", routes, config.off)
+    quotas = [(name, _quota(name, quota, config)) for name, quota in config.quotas.items()]
+    yield from _table("quotas", quotas, config.off)
     keys = [(key.name, _key(key, now)) for key in config.keys]
     yield from _table("keys", keys, config.off)
 
@@ -43,7 +65,7 @@ def _detach(config: Config) -> str:
         case 0:
             return "they stop when the last reader leaves"
         case grace_s:
-            return f"they stop {_duration(grace_s)} after the last reader left"
+            return f"they stop {duration(grace_s)} after the last reader left"
 
 
 def _provider(provider: Provider) -> str:
@@ -56,16 +78,47 @@ def _provider(provider: Provider) -> str:
             return f"{provider.kind} at {provider.base_url}, {source}"
 
 
+def _route(route: Route) -> str:
+    told, price = f"{route.target.provider}/{route.target.model}", route.target.price
+    if price is None:
+        return told
+    parts = [f"{usd(price.input)} in", f"{usd(price.output)} out"]
+    if price.cached_input != price.input:
+        parts.append(f"{usd(price.cached_input)} cached")
+    if price.reasoning != price.output:
+        parts.append(f"{usd(price.reasoning)} reasoning")
+    return f"{told}, USD for a million tokens: {', '.join(parts)}"
+
+
+def _quota(name: str, quota: Quota, config: Config) -> str:
+    parts = [f"{amount(kind, number)} {WORDS[kind]}" for kind, number in quota.amounts.items()]
+    if quota.max_output_tokens is not None:
+        parts.append(f"{quota.max_output_tokens} tokens an answer")
+    if quota.models is not None:
+        parts.append(f"models {', '.join(quota.models) or 'none'}")
+    if quota.zone != "UTC":
+        parts.append(f"days of {quota.zone}")
+    if quota.on_store_error == "allow":
+        parts.append("rates let through without the store")
+    keys = [key.name for key in config.keys if key.quota == name]
+    has = [f"keys {', '.join(keys)}{' together' if quota.shared else ''}"] if keys else []
+    has += [f"provider {each}" for each, at in config.providers.items() if at.quota == name]
+    has += ["everything"] if config.server.quota == name else []
+    return f"{', '.join(parts) or 'no limit'}; for {'; '.join(has) or 'nobody'}"
+
+
 def _key(key: Key, now: float) -> str:
     models = "all models" if key.models is None else f"models {', '.join(key.models) or 'none'}"
-    told = f"{key.role} of owner {key.owner}, {models}"
+    quota = f", quota {key.quota}" if key.quota else ""
+    told = f"{key.role} of owner {key.owner}, {models}{quota}"
     if key.expires_at is None:
         return f"{told}, never expires"
     moment = datetime.fromtimestamp(key.expires_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"{told}, {'EXPIRED' if key.expires_at <= now else 'expires'} {moment}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit that they are a whole number of."""
     for unit_s, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= unit_s and seconds % unit_s == 0:
             return f"{seconds / unit_s:g} {unit}"

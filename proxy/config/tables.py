@@ -14,29 +14,18 @@ import msgspec
 from msgspec import Meta
 
 from proxy.config.addresses import without_credentials
+from proxy.config.names import ModelName, Name
+from proxy.config.quotas import Quota
 from proxy.config.secret import Secret
 from proxy.policy.keys import Key, Role
+from proxy.policy.pools import Pools
 from proxy.policy.routes import Route, Target
-from proxy.stream import Detach
+from proxy.stream import Detach, Price
 
 _KIB = 1024
 _MIB = 1024 * 1024
 _GIB = 1024 * 1024 * 1024
 
-Name = Annotated[
-    str,
-    Meta(
-        pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}\Z",
-        description="1 to 64 letters, digits or any of _ . @ + -, the first a letter or digit",
-    ),
-]
-ModelName = Annotated[
-    str,
-    Meta(
-        pattern=r"\A(?=[^*]*\*?[^*]*\Z)[!-~]{1,200}\Z",
-        description="1 to 200 printable characters without spaces, at most one of them a *",
-    ),
-]
 Host = Annotated[
     str,
     Meta(pattern=r"\A[0-9A-Za-z.:_%-]{1,253}\Z", description="an IP address or a host name"),
@@ -74,6 +63,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     message_bytes_max: Annotated[int, Meta(ge=1 * _KIB, le=1 * _GIB)] = 4 * _MIB
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     streams_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 2000
+    quota: Name | None = None
     log: Literal["text", "json"] = "text"
 
     @property
@@ -146,8 +136,9 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Answering(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for a provider of any kind: the producer's deadlines."""
+    """What holds for a provider of any kind: its quota, the producer's deadlines."""
 
+    quota: Name | None = None
     first_event_s: Seconds = 300.0
     idle_s: Seconds = 120.0
     total_s: Seconds = 3600.0
@@ -202,6 +193,8 @@ class ModelTable(msgspec.Struct, frozen=True, kw_only=True):
 
     targets: tuple[Target, ...]
     """Exactly one."""
+    price: Price | None = None
+    """Of a target that has none of its own."""
 
 
 class KeyTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,6 +215,7 @@ class KeyTable(msgspec.Struct, frozen=True, kw_only=True):
         | None
     ) = None
     models: tuple[ModelName, ...] | None = None
+    quota: Name | None = None
     optional: bool = False
 
 
@@ -242,11 +236,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     providers: dict[str, Provider]
     models: tuple[Route, ...]
     keys: tuple[Key, ...]
+    quotas: dict[str, Quota]
+    pools: Pools
+    """What the quotas of the server and of providers come to."""
     off: tuple[Off, ...]
+    warnings: tuple[str, ...]
+    """What is allowed and perhaps not meant, each with its line."""
 
 
 _RELOADED = {
-    "server": {"body_bytes_max"},
+    "server": {"body_bytes_max", "quota"},
     "store": {"retention_s", "retention_max_s"},
     "streams": {"detach", "first_content_s", "reader_stall_s"},
 }

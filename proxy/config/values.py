@@ -12,10 +12,12 @@ import msgspec
 
 from proxy.config.expectations import expected, instead, nearest
 from proxy.config.lines import Path
+from proxy.config.money import expected_usd, read_price, read_usd
 from proxy.config.problems import Problems
+from proxy.config.quotas import USD_MAX, Usd
 from proxy.config.secret import Secret, Unset, Wrong, resolve
 from proxy.policy.routes import Target
-from proxy.stream import Detach
+from proxy.stream import Detach, Price
 
 NOT_A_TABLE = "must be a table, written as a section of its own"
 _DETACH_S_MAX = 86_400  # chosen: a day, like every wait of the file
@@ -63,6 +65,8 @@ class Reader:
             dict[str, Secret]: self._headers,
             Detach: self._detach,
             tuple[Target, ...]: self._targets,
+            Price | None: self._price,
+            Usd | None: self._usd,
         }
         self._unset: list[tuple[Path, str]] = []
         """The secrets of the table at hand that are not there, and why."""
@@ -189,12 +193,38 @@ class Reader:
             self._problems.add(path, what)
             return ()
         match value:
-            case [str() as target] if _is_printable(target, _TARGET_CHARS_MAX):
-                provider, _, model = target.partition("/")
-                if provider and model and " " not in target:
-                    return (Target(provider, model),)
-        self._problems.add(path, 'must be a list of one "provider/model", such as ["openai/gpt-5"]')
-        return ()
+            case [str() as written]:
+                target = _target(written)
+            case [{"to": str() as written, **more}] if more.keys() <= {"price"}:
+                target = _target(written)
+                if target and "price" in more:
+                    price = read_price(more["price"], path, self._problems)
+                    return (msgspec.structs.replace(target, price=price),)
+            case _:
+                target = None
+        if target is None:
+            what = (
+                'must be a list of one "provider/model", such as ["openai/gpt-5"], '
+                'or of one {to = "openai/gpt-5", price = {...}}'
+            )
+            self._problems.add(path, what)
+            return ()
+        return (target,)
+
+    def _price(self, path: Path, value: object) -> Price | None:
+        return read_price(value, path, self._problems)
+
+    def _usd(self, path: Path, value: object) -> int | None:
+        amount = read_usd(value, 1, USD_MAX)
+        if amount is None:
+            self._problems.add(path, f"must be {expected_usd(1, USD_MAX)}")
+        return amount
+
+
+def _target(written: str) -> Target | None:
+    provider, _, model = written.partition("/")
+    is_whole = _is_printable(written, _TARGET_CHARS_MAX) and " " not in written
+    return Target(provider, model) if provider and model and is_whole else None
 
 
 def _is_reference(value: str) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from proxy.downstream.desk import Desk
 from proxy.errors import NotAuthenticated, NotPermitted, StreamNotFound
 from proxy.policy.keys import Principal
+from proxy.relay.cursor import Cursor
 from proxy.stream import State
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -69,5 +70,16 @@ def _host_name(host: str) -> str:
 
 def must_own(principal: Principal, state: State) -> None:
     """Raise the same `StreamNotFound` for another owner's stream as for an unknown one."""
-    if state.birth.owner != principal.owner and not principal.is_operator:
+    if not may_read(principal, state):
         raise StreamNotFound
+
+
+def may_read(principal: Principal, state: State) -> bool:
+    """Whether the stream is its own, or it sees everybody's."""
+    return state.birth.owner == principal.owner or principal.is_operator
+
+
+def must_not_be_revoked(cursor: Cursor) -> None:
+    """Raise `NotAuthenticated` if the cursor was closed because its reader's key is gone."""
+    if cursor.is_revoked:
+        raise NotAuthenticated("This key was taken away, or it has expired, while it was reading.")

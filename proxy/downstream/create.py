@@ -6,15 +6,17 @@ left of how it came. It never answers anybody; it raises, or says which stream i
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from proxy.downstream.desk import Desk
+from proxy.downstream.holding import hold
 from proxy.downstream.wishes import PASSED_ON_HEADERS, Wishes, read_wishes
 from proxy.errors import IdempotencyMismatch, StoreUnavailable
 from proxy.policy.keys import Principal
+from proxy.policy.quotas import Standing
 from proxy.relay.ports import Claim, UpstreamRequest
 from proxy.relay.producer import Producer, Work
 from proxy.stream import Birth, State, StreamId
@@ -45,6 +47,8 @@ class Made(NamedTuple):
 
     state: State
     producer: Producer | None
+    standings: Sequence[Standing]
+    """What is left of the limits that it has passed; for a repeat, of those it would have to."""
 
 
 def call_wishes(desk: Desk, headers: Mapping[str, str]) -> Wishes:
@@ -80,7 +84,7 @@ async def create(desk: Desk, call: Call) -> Made:
         birth, work = _plan(desk, call)
         made = await desk.switchboard.start(birth, work, claim)
         if isinstance(made, Producer):
-            return Made(State(birth=birth, epoch=1, last_id=0), made)
+            return Made(State(birth=birth, epoch=1, last_id=0), made, made.standings)
         if not made.is_same_request:
             raise IdempotencyMismatch
         state = await _born(desk, made.stream, _BORN_WITHIN_S)
@@ -91,7 +95,8 @@ async def create(desk: Desk, call: Call) -> Made:
             await desk.switchboard.give_back(call.principal.owner, key, made.stream)
             state = await _born(desk, made.stream, 0)
         if state is not None and not state.is_erased:
-            return Made(state, desk.switchboard.producer(made.stream))
+            standings = await desk.switchboard.standings(work.limits)
+            return Made(state, desk.switchboard.producer(made.stream), standings)
     raise StoreUnavailable("it keeps claims, but not what they claim")
 
 
@@ -101,6 +106,7 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
     target = desk.routes.resolve(ask.model, call.principal.models)
     provider = desk.providers[target.provider]
     desk.routes.check_dialect(ask.model, call.dialect.name, provider.dialects)
+    held = hold(desk.pools, call.principal, target, call.dialect, ask)
     passed_on = [(name, call.headers[name]) for name in PASSED_ON_HEADERS if name in call.headers]
     birth = Birth(
         id=desk.switchboard.new_id(),
@@ -113,14 +119,18 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
         detach=wishes.detach,
         tag=wishes.tag,
         idempotency_key=wishes.idempotency_key,
+        price=target.price,
+        input_tokens_max=held.input_tokens,
     )
     request = UpstreamRequest(
         dialect=call.dialect.name,
         model=target.model,
-        body=call.dialect.upstream_body(ask, target.model),
+        body=call.dialect.upstream_body(held.ask, target.model),
         headers=passed_on,
     )
-    return birth, Work(provider, request, call.dialect, call.dialect.translator(ask))
+    translator = call.dialect.translator(ask)
+    work = Work(provider, request, call.dialect, translator, held.limits, held.most)
+    return birth, work
 
 
 async def _born(desk: Desk, stream: StreamId, within_s: float) -> State | None:

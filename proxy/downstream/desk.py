@@ -1,7 +1,7 @@
 """What every handler needs, in one place. Built by the composition root.
 
-What surprises: providers, routes, keyring and settings are put anew when the config is reloaded,
-so a handler asks the desk for them with each request, and keeps none.
+What surprises: providers, routes, keyring, pools and settings are put anew when the config is
+reloaded, so a handler asks the desk for them with each request, and keeps none.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,6 +10,7 @@ import msgspec
 
 from proxy.observe import Observer
 from proxy.policy.keys import Keyring
+from proxy.policy.pools import Pools
 from proxy.policy.routes import Routes
 from proxy.relay.ports import Provider
 from proxy.relay.switchboard import Switchboard
@@ -31,6 +32,15 @@ class HttpSettings(msgspec.Struct, frozen=True):
     detach: Detach
 
 
+class ConfigRefusal(msgspec.Struct, frozen=True):
+    """A changed config that was not valid, and changed nothing."""
+
+    since: float
+    """Unix seconds."""
+    problem: str
+    """The first of its problems."""
+
+
 class Desk(msgspec.Struct):
     """See the module."""
 
@@ -39,7 +49,10 @@ class Desk(msgspec.Struct):
     providers: Mapping[str, Provider]
     routes: Routes
     keyring: Keyring
+    pools: Pools
     observer: Observer
     settings: HttpSettings
     ping: Callable[[], Awaitable[None]]
     """Reaches the store, or raises `StoreUnavailable`."""
+    refused: ConfigRefusal | None = None
+    """Set while the config's file is not what is in force, because it is not valid."""

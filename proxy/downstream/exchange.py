@@ -74,9 +74,16 @@ def request_id(scope: Scope) -> str:
 
 
 def common_headers(scope: Scope) -> Headers:
-    """What every answer carries."""
+    """What every answer carries, and what is left of the limits, if a create has noted that."""
     given = request_id(scope).encode()
-    return [*_COMMON, (b"x-request-id", given), (b"request-id", given)]  # OpenAI's, Anthropic's
+    named = [(b"x-request-id", given), (b"request-id", given)]  # OpenAI's, Anthropic's
+    noted: Headers = scope["state"].get("quota_headers", [])
+    return [*_COMMON, *named, *noted]
+
+
+def note_quota_headers(scope: Scope, headers: Iterable[tuple[str, str]]) -> None:
+    """Whatever answers this request carries them."""
+    scope["state"]["quota_headers"] = [(name.encode(), text.encode()) for name, text in headers]
 
 
 class Answer:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from proxy.downstream.auth import must_not_be_revoked
 from proxy.downstream.exchange import Answer
 from proxy.downstream.http import wire_of
 from proxy.errors import Draining, StreamGone, StreamNotFound
@@ -39,6 +40,7 @@ class FoldedAnswer:
         wire.watch(cursor.close)
         try:
             events = await self._collect()
+            must_not_be_revoked(cursor)
             if cursor.is_closed:
                 return
             if cursor.tail.ending is Ending.COMPLETED:

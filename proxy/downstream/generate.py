@@ -18,11 +18,19 @@ from proxy.downstream.auth import authenticate
 from proxy.downstream.create import BORN_EVERY_S, Call, call_wishes, create, read_call
 from proxy.downstream.describe import stream_headers, view
 from proxy.downstream.desk import Desk
-from proxy.downstream.exchange import Answer, json_answer, read_body, read_headers
+from proxy.downstream.exchange import (
+    Answer,
+    json_answer,
+    note_quota_headers,
+    read_body,
+    read_headers,
+)
 from proxy.downstream.folded import FoldedAnswer
 from proxy.downstream.problems import problem_answer
+from proxy.downstream.quota_headers import quota_headers
 from proxy.downstream.sse import EventStream, SseSettings
-from proxy.errors import IdempotencyMismatch, MalformedRequest, StreamGone
+from proxy.errors import IdempotencyMismatch, MalformedRequest, QuotaExceeded, StreamGone
+from proxy.policy.quotas import Standing
 from proxy.relay.producer import Producer
 from proxy.stream import State, StreamId
 from proxy.wire.dialect import Dialect
@@ -57,8 +65,24 @@ async def _generate(desk: Desk, dialect: Dialect, request: Request) -> ASGIApp: 
     if wishes.last_event_id is not None:
         state = await _find(desk, call)
         return await _answer(desk, scope, call, state, wishes.last_event_id, None)
-    state, producer = await create(desk, call)
+    state, producer = await _create(desk, scope, call)
     return await _answer(desk, scope, call, state, 0, producer)
+
+
+async def _create(desk: Desk, scope: Scope, call: Call) -> tuple[State, Producer | None]:
+    """And note what is left of the limits, for whatever answers."""
+    try:
+        state, producer, standings = await create(desk, call)
+    except QuotaExceeded as refused:
+        _note(desk, scope, call, refused.standings)
+        raise
+    _note(desk, scope, call, standings)
+    return state, producer
+
+
+def _note(desk: Desk, scope: Scope, call: Call, standings: Sequence[Standing]) -> None:
+    now = desk.switchboard.clock.now()
+    note_quota_headers(scope, quota_headers(call.dialect.name, standings, now))
 
 
 # --- resuming -------------------------------------------------------------------------------------
@@ -108,6 +132,7 @@ async def _answer(
             return failed
     if not call.ask.is_streamed:
         cursor = await desk.switchboard.follow(state, 0, is_bound=True)
+        cursor.principal = call.principal
         return FoldedAnswer(
             cursor,
             call.dialect,
@@ -116,6 +141,7 @@ async def _answer(
             failure,
         )
     cursor = await desk.switchboard.follow(state, after, is_bound=True)
+    cursor.principal = call.principal
     hold: Hold | None
     if producer is not None:
         hold = _hold(desk, producer, failure)

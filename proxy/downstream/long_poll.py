@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from litestar.types import Receive, Scope, Send
 
+from proxy.downstream.auth import must_not_be_revoked
 from proxy.downstream.exchange import Answer
 from proxy.downstream.http import wire_of
 from proxy.errors import StreamGone
@@ -35,6 +36,7 @@ class LongPoll:
         wire.watch(cursor.close)
         try:
             events = await self._collect()
+            must_not_be_revoked(cursor)
             if cursor.is_closed:
                 return
             last_id = events[-1].id if events else cursor.start

@@ -6,11 +6,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from proxy.downstream.auth import authenticate
-from proxy.downstream.describe import WorkerView, worker_view
-from proxy.downstream.desk import Desk
+from proxy.downstream.describe import WorkerView, rfc3339, worker_view
+from proxy.downstream.desk import ConfigRefusal, Desk
 from proxy.downstream.exchange import Answer, json_answer, read_headers, read_query
 from proxy.downstream.wishes import refuse_unknown
-from proxy.errors import NotPermitted, StoreUnavailable
+from proxy.errors import NotAuthenticated, NotPermitted, StoreUnavailable
 
 
 class WorkerList(msgspec.Struct, frozen=True):
@@ -29,11 +29,11 @@ def operator_routes(desk: Desk, schema: bytes) -> list[HTTPRouteHandler]:
 
     @get("/readyz")
     async def readyz(request: Request) -> ASGIApp:  # type: ignore[type-arg]
-        del request
         reasons = await _reasons_not_to_be_ready(desk)
+        told = {} if desk.refused is None else {"config": _refused(desk.refused, desk, request)}
         if reasons:
-            return json_answer(503, {"status": "not ready", "reasons": reasons})
-        return json_answer(200, {"status": "ready"})
+            return json_answer(503, {"status": "not ready", "reasons": reasons, **told})
+        return json_answer(200, {"status": "ready", **told})
 
     @get("/schema")
     async def openapi(request: Request) -> ASGIApp:  # type: ignore[type-arg]
@@ -60,3 +60,13 @@ async def _reasons_not_to_be_ready(desk: Desk) -> list[str]:
     except StoreUnavailable:
         reasons.append("the store cannot be reached")
     return reasons
+
+
+def _refused(refused: ConfigRefusal, desk: Desk, request: Request) -> str:  # type: ignore[type-arg]
+    """Since when the config is not valid; and why, which names keys, for an operator alone."""
+    since = f"invalid since {rfc3339(refused.since)}"
+    try:
+        is_operator = authenticate(desk, read_headers(request.scope)).is_operator
+    except (NotAuthenticated, NotPermitted):
+        is_operator = False
+    return f"{since}: {refused.problem}" if is_operator else since

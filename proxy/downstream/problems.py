@@ -43,7 +43,9 @@ def problem_answer(
     extra = [*headers, ("x-should-retry", "true" if problem.is_retryable else "false")]
     if problem.retry_after_s is not None:
         extra.append(("retry-after", str(max(1, -int(-problem.retry_after_s // 1)))))
-        extra.append(("retry-after-ms", str(max(1, round(problem.retry_after_s * 1000)))))
+        if problem.is_retryable:  # else nobody is to sleep so long to the millisecond
+            wait_ms = -int(-problem.retry_after_s * 1000 // 1)
+            extra.append(("retry-after-ms", str(max(1, wait_ms))))
     if problem.status == 401:
         extra.append(("www-authenticate", "Bearer"))
     body = dialect.error_body(problem, request_id(scope))

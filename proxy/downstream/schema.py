@@ -13,6 +13,7 @@ from proxy.downstream.schema_bodies import Json, schemas
 from proxy.downstream.schema_dialects import dialect_schemas
 from proxy.downstream.schema_errors import BOTH_SHAPES, failures, responses
 from proxy.downstream.schema_operations import paths
+from proxy.downstream.schema_quotas import quota_header_definitions, usage_path
 from proxy.downstream.schema_websocket import websocket_paths
 from proxy.errors import MethodNotAllowed, RouteNotFound
 from proxy.wire.dialects import all_dialects
@@ -52,14 +53,18 @@ def _document() -> Json:
         },
         "tags": _tags(),
         "security": [{"bearer": []}, {"apiKey": []}, {}],
-        "paths": asking_paths(all_dialects().values()) | paths() | websocket_paths(),
+        "paths": asking_paths(all_dialects().values()) | _other_paths(),
         "components": {
             "schemas": schemas() | dialect_schemas(),
-            "headers": headers(),
+            "headers": headers() | quota_header_definitions(),
             "responses": _elsewhere(),
             "securitySchemes": _security_schemes(),
         },
     }
+
+
+def _other_paths() -> Json:
+    return {**paths(), "/v1/usage": {"get": usage_path()}, **websocket_paths()}
 
 
 def _tags() -> list[Json]:

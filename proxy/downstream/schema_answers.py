@@ -12,6 +12,8 @@ from proxy.downstream.schema_bodies import Json, event_id, stream_id
 JSON = "application/json"
 SSE = "text/event-stream"
 
+_UNITS = ("requests", "tokens")
+_WHATS = ("limit", "remaining", "reset")
 _OF_ALL = (
     "X-Request-Id",
     "Request-Id",
@@ -21,6 +23,13 @@ _OF_ALL = (
 )
 _OF_STREAMS = ("Midstream-Stream", "Location", "Midstream-Expires")
 _IF_ANY = ".if-any"
+QUOTA_HEADERS = (
+    "RateLimit-Policy",
+    "RateLimit",
+    *(f"x-ratelimit-{what}-{unit}" for unit in _UNITS for what in _WHATS),
+    *(f"anthropic-ratelimit-{unit}-{what}" for unit in _UNITS for what in _WHATS),
+)
+"""Of a call that makes an answer."""
 
 
 def answer(
@@ -52,7 +61,13 @@ def failure_headers(status: str, *, may_name_a_stream: bool) -> Json:
         found |= _refer("Upgrade", "Sec-WebSocket-Version")
     if may_name_a_stream:
         found |= {name: _reference(name + _IF_ANY) for name in _OF_STREAMS}
+        found |= quota_headers()
     return found
+
+
+def quota_headers() -> Json:
+    """What is left, for callers of both dialects."""
+    return _refer(*QUOTA_HEADERS)
 
 
 def _refer(*names: str) -> Json:
@@ -74,40 +89,41 @@ def headers() -> Json:
     return {**own, **streams, **may_be}
 
 
-def _header(schema: Json, description: str, *, is_always: bool = True) -> Json:
+def header(schema: Json, description: str, *, is_always: bool = True) -> Json:
+    """A header's definition."""
     return {"description": description, "required": is_always, "schema": schema}
 
 
 def _of_all() -> dict[str, Json]:
     return {
-        "X-Request-Id": _header({"type": "string"}, "Names this request in the proxy's log."),
-        "Request-Id": _header({"type": "string"}, "The same, where Anthropic's SDKs look."),
-        "Cache-Control": _header({"const": "no-store, no-transform"}, "No cache may keep it."),
-        "X-Content-Type-Options": _header({"const": "nosniff"}, "For browsers."),
-        "Referrer-Policy": _header({"const": "no-referrer"}, "For browsers."),
+        "X-Request-Id": header({"type": "string"}, "Names this request in the proxy's log."),
+        "Request-Id": header({"type": "string"}, "The same, where Anthropic's SDKs look."),
+        "Cache-Control": header({"const": "no-store, no-transform"}, "No cache may keep it."),
+        "X-Content-Type-Options": header({"const": "nosniff"}, "For browsers."),
+        "Referrer-Policy": header({"const": "no-referrer"}, "For browsers."),
     }
 
 
 def _of_failures() -> dict[str, Json]:
     whole = {"type": "integer", "minimum": 1}
     return {
-        "X-Should-Retry": _header(
+        "X-Should-Retry": header(
             {"enum": ["true", "false"]},
             "Whether the same request may succeed if it is sent again.",
         ),
-        "Retry-After": _header(
+        "Retry-After": header(
             whole, "In how many seconds to try again, where that is known.", is_always=False
         ),
-        "Retry-After-Ms": _header(whole, "The same in milliseconds.", is_always=False),
-        "WWW-Authenticate": _header({"const": "Bearer"}, "How to send the key."),
-        "Sec-WebSocket-Version": _header({"const": "13"}, "The one that is spoken here."),
+        "Retry-After-Ms": header(whole, "The same in milliseconds.", is_always=False),
+        "WWW-Authenticate": header({"const": "Bearer"}, "How to send the key."),
+        "Sec-WebSocket-Version": header({"const": "13"}, "The one that is spoken here."),
     }
 
 
 def _of_websockets() -> dict[str, Json]:
     return {
-        "Upgrade": _header({"const": "websocket"}, "What this path is for."),
-        "Sec-WebSocket-Protocol": _header(
+        "Upgrade": header({"const": "websocket"}, "What this path is for."),
+        "Sec-WebSocket-Protocol": header(
             {"const": "midstream.v1"}, "If the client has offered it.", is_always=False
         ),
     }
@@ -115,11 +131,11 @@ def _of_websockets() -> dict[str, Json]:
 
 def _of_streams() -> dict[str, Json]:
     return {
-        "Midstream-Stream": _header(stream_id(), "The stream's id."),
-        "Location": _header(
+        "Midstream-Stream": header(stream_id(), "The stream's id."),
+        "Location": header(
             {"type": "string", "format": "uri-reference"}, "Where the stream's state is."
         ),
-        "Midstream-Expires": _header(
+        "Midstream-Expires": header(
             {"type": "string", "format": "date-time"},
             "When the stream can no longer be read; while it runs, the earliest such moment.",
         ),
@@ -128,21 +144,21 @@ def _of_streams() -> dict[str, Json]:
 
 def _of_reading() -> dict[str, Json]:
     return {
-        "Midstream-Last-Event-ID": _header(
+        "Midstream-Last-Event-ID": header(
             event_id(lowest=0),
             "The newest event that the answer holds: follow the stream from there.",
         ),
-        "Link": _header(
+        "Link": header(
             {"type": "string"},
             'With `application/json`: the next poll, as `<path>; rel="next"`.',
             is_always=False,
         ),
-        "X-Accel-Buffering": _header(
+        "X-Accel-Buffering": header(
             {"const": "no"},
             "With `text/event-stream`: no proxy on the way may hold events back.",
             is_always=False,
         ),
-        "Preference-Applied": _header(
+        "Preference-Applied": header(
             {"const": "respond-async"}, "The wish of `Prefer` that was fulfilled."
         ),
     }

@@ -6,6 +6,7 @@ from proxy.downstream.schema_answers import (
     JSON,
     SSE,
     answer,
+    quota_headers,
     stream_headers,
 )
 from proxy.downstream.schema_bodies import Json, ref
@@ -72,13 +73,13 @@ def _made(whole: str, error: str) -> dict[str, Json]:
         "200": answer(
             "The answer: whole, or event by event.",
             {JSON: ref(whole), SSE: ref("ServerSentEvent")},
-            stream_headers("X-Accel-Buffering"),
+            stream_headers("X-Accel-Buffering") | quota_headers(),
         )
         | {"links": _links()},
         "202": answer(
             "With `Prefer: respond-async`: the answer is being made.",
             {JSON: ref("StreamView")},
-            stream_headers("Preference-Applied"),
+            stream_headers("Preference-Applied") | quota_headers(),
         )
         | {"links": _links()},
         "204": answer(

@@ -10,6 +10,8 @@ import msgspec
 from proxy.downstream.describe import StreamView
 from proxy.downstream.operator import WorkerList
 from proxy.downstream.streams import StreamList
+from proxy.downstream.usage import UsageView
+from proxy.policy.quotas import Kind
 from proxy.stream import DONE, EVENT_ID_MAX, STREAM_ID_PATTERN, Ending
 
 Json = dict[str, object]
@@ -66,11 +68,13 @@ def record(properties: Mapping[str, object], *, optional: frozenset[str] = froze
 def _generated() -> Json:
     """The Structs that are answered as they are, with what their types do not say."""
     _, components = msgspec.json.schema_components(
-        [StreamView, StreamList, WorkerList], ref_template=_SCHEMAS + "{name}"
+        [StreamView, StreamList, WorkerList, UsageView], ref_template=_SCHEMAS + "{name}"
     )
     _add(components, "StreamView", _stream_details())
     _add(components, "StreamItem", _stream_details() | _item_details())
     _add(components, "WorkerView", _worker_details())
+    _add(components, "PoolView", _pool_details())
+    _add(components, "LimitView", _limit_details())
     _add(
         components,
         "StreamList",
@@ -140,6 +144,25 @@ def _worker_details() -> dict[str, Json]:
         "draining": {"description": "Whether it is being stopped, and takes no new streams."},
         "streams": {"minimum": 0, "description": "How many answers it is making."},
         "readers": {"minimum": 0, "description": "How many readers it serves."},
+    }
+
+
+def _pool_details() -> dict[str, Json]:
+    return {
+        "pool": {"description": "`key:NAME`, `team:QUOTA`, `all`, or `provider:NAME`."},
+        "keys": {"description": "The keys asked about that share it; none of those above keys."},
+        "limits": {"description": "Empty if nothing limits it."},
+    }
+
+
+def _limit_details() -> dict[str, Json]:
+    counted = "In requests, streams, tokens, or millionths of a dollar."
+    return {
+        "kind": {"enum": [*Kind], "description": "As in the configuration."},
+        "amount": {"minimum": 1, "description": counted},
+        "used": {"minimum": 0, "description": "What running streams may use at most is counted."},
+        "remaining": {"minimum": 0},
+        "reset_at": {"format": "date-time", "description": "When it is whole again."},
     }
 
 
@@ -246,6 +269,11 @@ def _readiness() -> Json:
         {
             "status": {"enum": ["ready", "not ready"]},
             "reasons": {"type": "array", "items": {"type": "string"}},
+            "config": {
+                "type": "string",
+                "description": "Since when the config's file is not valid, and so not in force; "
+                "and, to an operator, what is wrong with it.",
+            },
         },
-        optional=frozenset({"reasons"}),
+        optional=frozenset({"reasons", "config"}),
     )

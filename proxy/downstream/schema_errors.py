@@ -49,6 +49,7 @@ def of_making_an_answer() -> list[Failure]:
         *failures(
             errors.MalformedRequest,
             errors.MalformedEventId,
+            errors.ModelWithoutPrice,
             errors.ModelNotFound,
             errors.AheadOfStream,
             errors.StreamGone,
@@ -64,6 +65,7 @@ def of_making_an_answer() -> list[Failure]:
             errors.ProviderTruncated,
             errors.ProviderGarbled,
         ),
+        *_of_quotas(),
         *_of_the_provider(),
         *_of_a_stop(),
     ]
@@ -103,6 +105,8 @@ def _meanings() -> dict[type[MidstreamError], str]:
         errors.MalformedRequest: "a header, a query parameter or the body is not what it must be; "
         "`param` names it where that is one thing.",
         errors.MalformedEventId: "the place to go on from is not a whole number from 0.",
+        errors.ModelWithoutPrice: "nobody has configured what the model costs, and the key has a "
+        "limit in USD.",
         errors.NotAuthenticated: "no key was sent, or one that is not known or has expired.",
         errors.NotPermitted: "the proxy has no keys, and then serves only programs on its own "
         "machine: `Host` must be a loopback name, and a web page of another origin (by `Origin` "
@@ -135,6 +139,23 @@ def _meanings() -> dict[type[MidstreamError], str]:
         errors.StreamLimitReached: "this worker already makes as many answers as it may.",
         errors.InternalError: "a bug of the proxy; its log knows more under the `x-request-id`.",
     }
+
+
+def _of_quotas() -> list[Failure]:
+    """How a limit says no: two codes of one class, by how long it does."""
+    return [
+        Failure(
+            "429",
+            "rate_limit_exceeded",
+            "a limit of the key is reached; `Retry-After` says for how long. Nothing was charged.",
+        ),
+        Failure(
+            "429",
+            "insufficient_quota",
+            "a budget is used up, a limit is reached for more than a minute, or the request alone "
+            "asks for more than the limit. Do not retry.",
+        ),
+    ]
 
 
 def _of_the_provider() -> list[Failure]:

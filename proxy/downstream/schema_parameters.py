@@ -145,6 +145,15 @@ def caller_dialect() -> Json:
     )
 
 
+def usage_key() -> Json:
+    """Whose usage."""
+    return _query(
+        "key",
+        {"type": "string", "minLength": 1},
+        "Only that of the key of this name. Other keys than its own only an operator may name.",
+    )
+
+
 def handshake() -> list[Json]:
     """What makes a WebSocket of a GET (RFC 6455 4.1)."""
     return [

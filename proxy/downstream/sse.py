@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 from litestar.types import ASGIApp, HTTPResponseBodyEvent, Receive, Scope, Send
 
+from proxy.downstream.auth import must_not_be_revoked
 from proxy.downstream.exchange import Headers, common_headers, request_id
 from proxy.downstream.http import Wire, wire_of
 from proxy.downstream.leaving import unless_left
@@ -63,15 +64,20 @@ class EventStream:
             if self._hold is not None:
                 hold, self._hold = self._hold, None
                 instead = await unless_left(hold(), left)
+                must_not_be_revoked(cursor)
                 if cursor.is_closed:
                     return
                 if instead is not None:
                     await instead(scope, receive, send)
                     return
+            must_not_be_revoked(cursor)
             await self._begin(scope, send)
             # Litestar looks into each message for the start, which it has seen now.
             send = scope["state"].get("send", send)
             await self._send_events(wire, send)
+            if cursor.is_revoked:
+                await break_off(wire, left)
+                return
             if cursor.is_sent_away and not (cursor.is_at_end or cursor.is_closed):
                 if cursor.is_bound:
                     await break_off(wire, left)

@@ -51,7 +51,7 @@ def streams_routes(desk: Desk) -> list[HTTPRouteHandler]:
 
     @get("/v1/streams/{stream:str}")
     async def get_stream(request: Request, stream: FromPath[str]) -> ASGIApp:  # type: ignore[type-arg]
-        state = await _find(desk, request, stream)
+        _, state = await _find(desk, request, stream)
         if state.is_erased:
             raise StreamGone
         headers = stream_headers(state, desk.switchboard.clock.now())
@@ -59,17 +59,17 @@ def streams_routes(desk: Desk) -> list[HTTPRouteHandler]:
 
     @get("/v1/streams/{stream:str}/events")
     async def get_events(request: Request, stream: FromPath[str]) -> ASGIApp:  # type: ignore[type-arg]
-        state = await _find(desk, request, stream)
-        return await _events(desk, request, state)
+        principal, state = await _find(desk, request, stream)
+        return await _events(desk, request, principal, state)
 
     @get("/v1/streams/{stream:str}/response")
     async def get_response(request: Request, stream: FromPath[str]) -> ASGIApp:  # type: ignore[type-arg]
-        state = await _find(desk, request, stream)
+        _, state = await _find(desk, request, stream)
         return await _response(desk, state)
 
     @post("/v1/streams/{stream:str}/cancel", status_code=200)
     async def cancel_stream(request: Request, stream: FromPath[str]) -> ASGIApp:  # type: ignore[type-arg]
-        state = await _find(desk, request, stream)
+        _, state = await _find(desk, request, stream)
         if state.is_erased:
             raise StreamGone
         state = await desk.switchboard.cancel(state.birth.id)
@@ -78,7 +78,7 @@ def streams_routes(desk: Desk) -> list[HTTPRouteHandler]:
 
     @delete("/v1/streams/{stream:str}", status_code=200)  # our Answer says 204 itself
     async def delete_stream(request: Request, stream: FromPath[str]) -> ASGIApp:  # type: ignore[type-arg]
-        state = await _find(desk, request, stream)
+        _, state = await _find(desk, request, stream)
         if not state.is_erased:
             await desk.switchboard.erase(state)
         return Answer(204)
@@ -86,19 +86,28 @@ def streams_routes(desk: Desk) -> list[HTTPRouteHandler]:
     return [list_streams, get_stream, get_events, get_response, cancel_stream, delete_stream]
 
 
-async def _find(desk: Desk, request: Request, stream: str) -> State:  # type: ignore[type-arg]
-    """The stream, if the caller may know of it. Credentials are checked on every call."""
+async def _find(
+    desk: Desk,
+    request: Request,  # type: ignore[type-arg]
+    stream: str,
+) -> tuple[Principal, State]:
+    """The caller, and the stream if it may know of it. Credentials are checked on every call."""
     principal = authenticate(desk, read_headers(request.scope))
     state = await desk.switchboard.state(read_stream_id(stream))
     must_own(principal, state)
     request.scope["state"]["stream"] = state.birth.id
-    return state
+    return principal, state
 
 
 # --- events -----------------------------------------------------------------------------------
 
 
-async def _events(desk: Desk, request: Request, state: State) -> ASGIApp:  # type: ignore[type-arg]
+async def _events(
+    desk: Desk,
+    request: Request,  # type: ignore[type-arg]
+    principal: Principal,
+    state: State,
+) -> ASGIApp:
     headers = read_headers(request.scope)
     query = read_query(request.scope)
     refuse_unknown(query, frozenset({"after", "wait", "limit"}))
@@ -111,10 +120,12 @@ async def _events(desk: Desk, request: Request, state: State) -> ASGIApp:  # typ
     named = stream_headers(state, desk.switchboard.clock.now())
     if not wants_sse:
         cursor = await desk.switchboard.follow(state, after, lingers_s=POLL_LINGERS_S)
+        cursor.principal = principal
         return LongPoll(cursor, wait_s=wait_s, limit=limit, headers=named)
     if state.ending is not None and after == state.last_id:
         return Answer(204, headers=named)
     cursor = await desk.switchboard.follow(state, after)
+    cursor.principal = principal
     settings = SseSettings(
         heartbeat=desk.dialects[state.birth.dialect].heartbeat,
         heartbeat_s=desk.settings.heartbeat_s,

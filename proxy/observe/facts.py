@@ -49,7 +49,7 @@ class Observer:
     def config_refused(self, invalid: ConfigInvalid) -> None:
         """A changed config is not valid, and changes nothing. Its problems quote no values."""
         for problem in invalid.problems:
-            self._tell(logging.ERROR, "config_refused", reason=problem)
+            self._tell(logging.ERROR, "config_refused", file=invalid.file or None, reason=problem)
 
     def draining(self, streams: int, drain_s: float) -> None:
         """It was told to stop and waits for `streams` producers, at most `drain_s` seconds."""

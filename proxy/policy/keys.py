@@ -9,9 +9,11 @@ A secret has over 160 random bits, so a slow hash would add nothing but load.
 import enum
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
+
+from proxy.policy.quotas import Limit
 
 _PREFIX = "ms_"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -40,7 +42,11 @@ class Key(msgspec.Struct, frozen=True):
     expires_at: float | None = None
     """Unix seconds from which on it is refused; None for never."""
     models: tuple[str, ...] | None = None
-    """The model names and patterns it may use; None for all."""
+    """The model names and patterns that it and its quota allow; None for all."""
+    quota: str | None = None
+    """The name of its quota, and what that means for this key."""
+    limits: tuple[Limit, ...] = ()
+    max_output_tokens: int | None = None
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -52,6 +58,12 @@ class Principal(msgspec.Struct, frozen=True):
     models: tuple[str, ...] | None = None
     expires_at: float | None = None
     """Unix seconds from which on its credential is refused; None for never."""
+    limits: tuple[Limit, ...] = ()
+    """What its key may use, beside what holds for everybody (`pools`)."""
+    max_output_tokens: int | None = None
+    """Of one answer, by its key's quota."""
+    digest: bytes = b""
+    """By which its key is known again (`Keyring.again`)."""
 
     @property
     def is_operator(self) -> bool:
@@ -66,25 +78,44 @@ class Keyring:
     """Who everybody is while no key is configured."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
-        self._keys = {key.digest: key for key in keys}
+        self._principals = {key.digest: _principal(key) for key in keys}
 
     @property
     def is_open(self) -> bool:
         """No key is configured: whoever reaches the proxy may use it."""
-        return not self._keys
+        return not self._principals
+
+    @property
+    def principals(self) -> Sequence[Principal]:
+        """Whom the keys speak for, in the order of the config; also those that have expired."""
+        return tuple(self._principals.values())
 
     def find(self, credential: str, now: float) -> Principal | None:
         """Whom a presented secret speaks for at `now` (Unix seconds); None for nobody."""
-        key = self._keys.get(digest(credential))
-        if key is None or (key.expires_at is not None and key.expires_at <= now):
+        return self._find(digest(credential), now)
+
+    def again(self, principal: Principal, now: float) -> Principal | None:
+        """Whom the key of a principal of this or an earlier keyring speaks for now."""
+        return self._find(principal.digest, now)
+
+    def _find(self, digest: bytes, now: float) -> Principal | None:
+        principal = self._principals.get(digest)
+        if principal is None or (principal.expires_at is not None and principal.expires_at <= now):
             return None
-        return Principal(
-            owner=key.owner,
-            key_name=key.name,
-            role=key.role,
-            models=key.models,
-            expires_at=key.expires_at,
-        )
+        return principal
+
+
+def _principal(key: Key) -> Principal:
+    return Principal(
+        owner=key.owner,
+        key_name=key.name,
+        role=key.role,
+        models=key.models,
+        expires_at=key.expires_at,
+        limits=key.limits,
+        max_output_tokens=key.max_output_tokens,
+        digest=key.digest,
+    )
 
 
 def digest(secret: str) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from proxy.errors import MalformedRequest, ModelNotFound
+from proxy.stream import Price
 
 MODEL_CHARS_MAX = 200
 """The longest model name that is looked up. Chosen: several times the longest there is."""
@@ -22,6 +23,8 @@ class Target(msgspec.Struct, frozen=True):
 
     provider: str
     model: str
+    price: Price | None = None
+    """None if nobody has said what it costs."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -41,9 +44,9 @@ class Route(msgspec.Struct, frozen=True):
         if matched is None:
             return None
         if self.target.model == "*" and not self.name.endswith("/*"):
-            return Target(self.target.provider, model)
+            return msgspec.structs.replace(self.target, model=model)
         served = self.target.model.replace("*", matched)
-        return Target(self.target.provider, served) if served else None
+        return msgspec.structs.replace(self.target, model=served) if served else None
 
 
 class Routes:
@@ -113,3 +116,29 @@ def match(name: str, model: str) -> str | None:
         return "" if name == model else None
     fits = len(model) >= len(head) + len(tail) and model.startswith(head) and model.endswith(tail)
     return model[len(head) : len(model) - len(tail)] if fits else None
+
+
+def in_both(one: Collection[str], other: Collection[str]) -> tuple[str, ...]:
+    """The names and patterns that stand for exactly what both lists include."""
+    found = (name for first in one for second in other for name in _meet(first, second))
+    return tuple(dict.fromkeys(found))
+
+
+def _meet(one: str, other: str) -> tuple[str, ...]:
+    """What both of two names or patterns include.
+
+    Beside the pattern with the longer head and the longer tail there are names too short for it,
+    in which the two overlap: `aba` is in both `ab*` and `*ba`.
+    """
+    if "*" not in one or "*" not in other:
+        name, within = (one, other) if "*" not in one else (other, one)
+        return (name,) if match(within, name) is not None else ()
+    (head, _, tail), (other_head, _, other_tail) = one.partition("*"), other.partition("*")
+    head, short_head = sorted((head, other_head), key=len, reverse=True)
+    tail, short_tail = sorted((tail, other_tail), key=len, reverse=True)
+    if not head.startswith(short_head) or not tail.endswith(short_tail):
+        return ()
+    overlaps = range(1, min(len(head), len(tail)) + 1)
+    names = (head + tail[count:] for count in overlaps if head.endswith(tail[:count]))
+    both = (name for name in names if None not in {match(one, name), match(other, name)})
+    return (f"{head}*{tail}", *both)

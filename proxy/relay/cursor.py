@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from proxy.errors import StoreUnavailable, StreamGone
+from proxy.policy.keys import Principal
 from proxy.relay.ports import Journal
 from proxy.relay.tail import Batch, Tail, bounded_batch
 from proxy.stream import State
@@ -40,6 +41,10 @@ class Cursor:
         """As of the opening."""
         self.tail = tail
         self.is_closed = False
+        self.is_revoked = False
+        """Whether it was closed because `principal` may not read any more."""
+        self.principal: Principal | None = None
+        """Who reads, as long as nobody else sees to it that they may."""
         self.is_bound = is_bound
         """Whether its client perhaps cannot come back: it is the last to be sent away."""
         self.is_sent_away = False
@@ -80,6 +85,11 @@ class Cursor:
             if self._timer is not None:
                 self._timer.cancel()
             self._on_close(self)
+
+    def revoke(self) -> None:
+        """Close it, and let the transport see why."""
+        self.is_revoked = True
+        self.close()
 
     async def next(self, wait_s: float) -> Batch | None:
         """The next events; None after `wait_s` seconds without any, when poked, and at the end.

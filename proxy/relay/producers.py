@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 
+import msgspec
+
 from proxy.errors import (
     Draining,
     QuotaExceeded,
@@ -11,11 +13,13 @@ from proxy.errors import (
     StreamLimitReached,
 )
 from proxy.observe import Observer
+from proxy.policy.quotas import Ask
 from proxy.relay.committer import Committer
 from proxy.relay.errands import Errands
 from proxy.relay.lifecycle import Phase
 from proxy.relay.ports import (
     Admission,
+    Admitted,
     Append,
     Claim,
     Clock,
@@ -34,9 +38,25 @@ from proxy.stream import Birth, Ending, State, StreamId
 
 _SETTLE_TRIES_S = (0.1, 0.5, 2.0)
 """Pauses between tries to tell the ledger of an end; after that the sweep does it."""
+_ENTER_EVERY_S = 1.0
+"""Between tries to enter a stream that began without the ledger."""
 _DRAIN_EVERY_S = 0.1
 _STOP_S = 5.0
 """How long a drained worker waits for the store to take its last endings."""
+
+
+def may_go_without_ledger(admission: Admission) -> bool:
+    """Whether a create is let through though nobody can say what is left.
+
+    Only if every limit says so (a budget never does), and nothing is claimed: an idempotent
+    create reaches a provider once.
+    """
+    limits = admission.limits
+    return (
+        admission.claim is None
+        and bool(limits)
+        and all(limit.allows_without_store for limit in limits)
+    )
 
 
 class Producers(Mapping[StreamId, Producer]):
@@ -93,18 +113,23 @@ class Producers(Mapping[StreamId, Producer]):
             raise StreamLimitReached(self._streams_max)
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        admitted = await self._ledger.admit(
-            Admission(
-                stream=birth.id,
-                owner=birth.owner,
-                created_at=birth.created_at,
-                keep_s=work.provider.deadlines.total_s + birth.retention_s,
-                tag=birth.tag,
-                claim=claim,
-                limits=work.limits,
-                ask=work.ask,
-            )
+        admission = Admission(
+            stream=birth.id,
+            owner=birth.owner,
+            created_at=birth.created_at,
+            keep_s=work.provider.deadlines.total_s + birth.retention_s,
+            tag=birth.tag,
+            claim=claim,
+            limits=work.limits,
+            ask=work.ask,
         )
+        is_entered = True
+        try:
+            admitted = await self._ledger.admit(admission)
+        except StoreUnavailable:
+            if not may_go_without_ledger(admission):
+                raise
+            admitted, begun, is_entered = Admitted(()), loop.time(), False
         if isinstance(admitted, Repeat):
             return admitted
         if isinstance(admitted, Refused):
@@ -120,10 +145,27 @@ class Producers(Mapping[StreamId, Producer]):
             writer, work, self._observer, event_bytes_max=self._limits.event_bytes_max
         )
         producer.standings = admitted.standings
+        if not is_entered:
+            self._errands.run(self._enter_later(admission))
         self._running[birth.id] = producer
         self._observer.stream_started(birth)
         self._errands.tasks.create_task(producer.run(self._after_end))
         return producer
+
+    async def _enter_later(self, admission: Admission) -> None:
+        """Have a stream in the ledger that began without it: else no sweep would miss it.
+
+        What it uses is not counted: nobody knows what was left when it began.
+        """
+        uncounted = msgspec.structs.replace(admission, limits=(), ask=Ask())
+        while not self.is_draining:
+            await asyncio.sleep(_ENTER_EVERY_S)
+            try:
+                await self._ledger.admit(uncounted)
+            except StoreUnavailable:
+                self._committer.note_trouble()
+            else:
+                return
 
     async def _create(self, birth: Birth) -> None:
         """Write the birth. If that fails the admission is taken back, as well as can be."""

@@ -188,6 +188,12 @@ class Readers:
         """Do not, any more."""
         self._on_send_away.pop(tell, None)
 
+    def revoke(self, is_lost: Callable[[Cursor], bool]) -> None:
+        """Close the cursors of those who may not read any more."""
+        for cursor in list(self._cursors):
+            if is_lost(cursor):
+                cursor.revoke()
+
     def close(self) -> None:
         """Close every cursor."""
         for cursor in list(self._cursors):

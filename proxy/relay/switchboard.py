@@ -12,6 +12,7 @@ import msgspec
 
 from proxy.errors import AheadOfStream, StreamGone, StreamNotFound
 from proxy.observe import Observer
+from proxy.policy.quotas import Limit, Standing
 from proxy.relay.committer import Committer
 from proxy.relay.cursor import Cursor
 from proxy.relay.errands import Errands
@@ -206,6 +207,10 @@ class Switchboard:
         """What the workers say of themselves. See `Ledger.reports`."""
         return await self._ledger.reports()
 
+    async def standings(self, limits: Sequence[Limit]) -> Sequence[Standing]:
+        """What is left of each limit. No round trip if there is none. See `Ledger.standings`."""
+        return await self._ledger.standings(limits) if limits else ()
+
     async def claimed_by(self, owner: str, key: str) -> tuple[StreamId, bytes] | None:
         """The stream that holds an idempotency key, and the fingerprint of its request."""
         return await self._ledger.find_claim(owner, key)
@@ -241,6 +246,10 @@ class Switchboard:
         return await self._readers.open(
             state, after, lingers_s=lingers_s, counts=counts, is_bound=is_bound
         )
+
+    def revoke(self, is_lost: Callable[[Cursor], bool]) -> None:
+        """Close the cursors of those who may not read any more."""
+        self._readers.revoke(is_lost)
 
     # --- stopping and erasing -------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ def serve(config: Config, source: ConfigFile, observer: Observer) -> int:
     shortage = allow_connections(config.server.connections_max + config.server.streams_max)
     if shortage is not None:
         warn(shortage)
+    for warning in config.warnings:
+        warn(warning)
     if config.server.workers == 1:
         return serve_alone(config, source, observer)
     return supervise(config, source, observer)

@@ -2,9 +2,11 @@
 
 What surprises: it can be sent to another process, but what it says cannot: a secret is copied
 into nothing that may be written down. So it is the path that is sent, and each process reads
-secrets from its own environment, which is the one that its supervisor was started in.
+secrets from its own environment, which is the one that its supervisor was started in. And it
+remembers what it has read, so that a change of any file behind it is noticed (`has_changed`).
 """
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,12 +35,16 @@ class ConfigFile:
         self._env = env
         self._host = host
         self._port = port
+        self._digest = b""
+        self._secrets: Mapping[str, bytes] = {}
+        """The digests of the files that it refers to, as they were read."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return _here, (self._path, self._host, self._port)
 
     def read(self) -> str:
         """Its text, as it is now. Raises `ConfigInvalid`."""
+        self._digest = _digest(self._path)
         try:
             return _read_text(self._path, _FILE_CHARS_MAX)
         except UnicodeDecodeError as error:
@@ -50,14 +56,31 @@ class ConfigFile:
 
     def parse(self, text: str) -> Config:
         """What `text` means. Raises `ConfigInvalid`."""
+        secrets: dict[str, bytes] = {}
+
+        def read(path: str) -> str:
+            secrets[path] = _digest(Path(path))
+            return read_secret(path)
+
         try:
-            return parse(text, self._env, read_secret, host=self._host, port=self._port)
+            return parse(text, self._env, read, host=self._host, port=self._port)
         except ConfigInvalid as invalid:
             raise self._invalid(invalid.problems) from None
+        finally:
+            self._secrets = secrets
+
+    def marks(self) -> tuple[object, ...]:
+        """What changes with any of the files: where each is on the disk, its size, its times."""
+        return tuple(_mark(path) for path in (self._path, *map(Path, self._secrets)))
+
+    def has_changed(self) -> bool:
+        """Whether any of the files holds something else than when it was last read."""
+        return self._digest != _digest(self._path) or any(
+            digest != _digest(Path(path)) for path, digest in self._secrets.items()
+        )
 
     def _invalid(self, problems: tuple[str, ...]) -> ConfigInvalid:
-        listed = "".join(f"\n  {problem}" for problem in problems)
-        return ConfigInvalid((f"{self._path} is not valid:{listed}",))
+        return ConfigInvalid(problems, str(self._path))
 
 
 def _here(path: Path, host: str | None, port: int | None) -> ConfigFile:
@@ -72,3 +95,20 @@ def read_secret(path: str) -> str:
 def _read_text(path: Path, chars_max: int) -> str:
     with path.open(encoding="utf-8-sig") as file:
         return file.read(chars_max)
+
+
+def _digest(path: Path) -> bytes:
+    """Of what a file holds, as far as it is read; empty if it cannot be."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.sha256(file.read(_FILE_CHARS_MAX)).digest()
+    except (OSError, ValueError):  # a NUL in the path
+        return b""
+
+
+def _mark(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return ()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -8,22 +8,19 @@ is there within a tenth of a second, and all share the memory of the imports.
 """
 
 import asyncio
-import multiprocessing
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
-from multiprocessing.context import ForkServerContext
-from multiprocessing.process import BaseProcess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-
-import msgspec
 
 from proxy.config import Config
 from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
 from proxy.observe import Observer
 from proxy.serving.listening import address, listen
+from proxy.serving.process import Worker, forkserver
 from proxy.serving.source import ConfigFile
+from proxy.serving.watching import watched
 from proxy.serving.worker import (
     DRAINED,
     DRAINING,
@@ -33,6 +30,7 @@ from proxy.serving.worker import (
     Post,
     announce,
     cannot_listen,
+    refusal,
     refuse,
     run_worker,
     warn,
@@ -50,70 +48,6 @@ _END_S = 15.0
 """Beyond `drain_s`, before a worker that does not end is killed. Chosen: over all the waits on its
 way down."""
 _END_EVERY_S = 0.05
-_EXIT_CODE_S = 1.0
-"""How long after its death a worker's exit code is waited for."""
-
-
-class Worker:
-    """One process on one post, for as long as it lives.
-
-    It has ended when its line breaks, which nothing but its death does; the exit code follows.
-    """
-
-    def __init__(
-        self,
-        post: Post,
-        listening: socket.socket,
-        *,
-        on_word: Callable[["Worker", bytes], None],
-        on_end: Callable[["Worker"], None],
-    ) -> None:
-        self.post = post
-        self.exit_code: int | None = None
-        """Once it has ended: the number of a signal is negative, one that got lost None."""
-        self.is_drained = False
-        self.ready = asyncio.Event()
-        self.ended = asyncio.Event()
-        self._on_word = on_word
-        self._on_end = on_end
-        self._loop = asyncio.get_running_loop()
-        self.started_at = self._loop.time()
-        self._line, theirs = _context().Pipe()
-        self._process: BaseProcess = _context().Process(
-            target=run_worker, args=(post, listening, theirs), name=f"midstream-{post.number}"
-        )
-        self._process.start()
-        theirs.close()
-        self.pid = self._process.pid or 0
-        self._loop.add_reader(self._line.fileno(), self._hear)
-
-    def tell(self, order: Order) -> None:
-        """Give an order, if it still listens."""
-        with suppress(OSError):
-            self._line.send_bytes(msgspec.json.encode(order))
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if not self.ended.is_set():
-            self._process.kill()
-
-    def _hear(self) -> None:
-        try:
-            word = self._line.recv_bytes()
-        except (EOFError, OSError):
-            self._loop.remove_reader(self._line.fileno())
-            self._line.close()
-            self._late = self._loop.call_later(_EXIT_CODE_S, self._bury)
-            self._loop.add_reader(self._process.sentinel, self._bury)
-        else:
-            self._on_word(self, word)
-
-    def _bury(self) -> None:
-        self._late.cancel()
-        self._loop.remove_reader(self._process.sentinel)
-        self.exit_code = self._process.exitcode
-        self.ended.set()
-        self._on_end(self)
 
 
 class Crew:
@@ -130,6 +64,8 @@ class Crew:
         self._drain_s = config.server.drain_s
         self._source = source
         self._text = source.read()
+        self._refused: Order | None = None
+        """What is told of the config while the file is not valid."""
         self._observer = observer
         self._sockets = sockets
         self._store_url = store_url
@@ -185,10 +121,12 @@ class Crew:
             self._source.parse(text)
         except ConfigInvalid as invalid:
             self._observer.config_refused(invalid)
-            return
-        self._text = text
+            order = self._refused = Order("refuse", refusal=refusal(invalid))
+        else:
+            self._text, self._refused = text, None
+            order = Order("reload", text)
         for worker in self._all():
-            worker.tell(Order("reload", text))
+            worker.tell(order)
 
     # --- the posts --------------------------------------------------------------------------------
 
@@ -218,6 +156,8 @@ class Crew:
     def _heard(self, worker: Worker, word: bytes) -> None:
         if word == READY:
             worker.ready.set()
+            if self._refused is not None:
+                worker.tell(self._refused)
         elif word == DRAINED:
             worker.is_drained = True
         elif word == DRAINING and self._posts[worker.post.number] is worker:
@@ -241,10 +181,6 @@ class Crew:
         loop.call_later(_BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)], self._hire, number)
 
 
-def _context() -> ForkServerContext:
-    return multiprocessing.get_context("forkserver")
-
-
 def supervise(config: Config, source: ConfigFile, observer: Observer) -> int:
     """Serve with several workers until told to stop; the exit code."""
     try:
@@ -254,7 +190,7 @@ def supervise(config: Config, source: ConfigFile, observer: Observer) -> int:
     with ExitStack() as stack:
         for listening in sockets:
             stack.enter_context(listening)
-        _context().set_forkserver_preload(_preloaded(config))
+        forkserver().set_forkserver_preload(_preloaded(config))
         try:
             return asyncio.run(_supervise(config, source, observer, sockets))
         except (DataInUse, StoreUnavailable) as error:
@@ -275,7 +211,8 @@ async def _supervise(
             crew.stop()
         else:
             announce(config, address(sockets[0]), observer)
-        await crew.keep()
+        async with watched(source, crew.reload, observer):
+            await crew.keep()
         return code
 
 

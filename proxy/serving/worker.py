@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,11 +23,13 @@ import uvloop
 
 from proxy.app import App, running_app
 from proxy.config import Config
+from proxy.downstream.desk import ConfigRefusal
 from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
 from proxy.observe import Observer, open_log
 from proxy.serving.listening import address, listen
 from proxy.serving.server import Server
 from proxy.serving.source import ConfigFile
+from proxy.serving.watching import watched
 
 EXIT_FAILED = 1
 """A port in use, or a store out of reach."""
@@ -41,11 +43,13 @@ class Order(msgspec.Struct, frozen=True):
     """What a supervisor tells a worker.
 
     Drain, and serve readers until the others have drained too; end, if you have drained; end now;
-    go on with another config.
+    go on with another config; say that there is one that is not valid.
     """
 
-    kind: Literal["stop", "end", "hurry", "reload"]
+    kind: Literal["stop", "end", "hurry", "reload", "refuse"]
     text: str = ""
+    """Of the config to go on with."""
+    refusal: ConfigRefusal | None = None
 
 
 class Post(msgspec.Struct, frozen=True):
@@ -118,10 +122,17 @@ async def _serve_alone(
                 app.reload(source.parse(source.read()))
             except ConfigInvalid as invalid:
                 observer.config_refused(invalid)
+                app.refuse(refusal(invalid))
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-        await Server(app.asgi, config, app.switchboard).serve(sockets=[listening])
+        async with watched(source, reload, observer):
+            await Server(app.asgi, config, app.switchboard).serve(sockets=[listening])
     return 0
+
+
+def refusal(invalid: ConfigInvalid) -> ConfigRefusal:
+    """What is told of a config that is refused now."""
+    return ConfigRefusal(time.time(), invalid.problems[0])
 
 
 # --- under a supervisor ---------------------------------------------------------------------------
@@ -163,20 +174,11 @@ async def _serve_post(
             on_drained=lambda: _say(line, DRAINED),
         )
         loop = asyncio.get_running_loop()
-        loop.add_reader(line.fileno(), _hear, line, server, _reload_from(post, app, observer))
+        orders = _Line(line, post, app, server, observer)
+        loop.add_reader(line.fileno(), orders.hear)
         _say(line, READY)
         await server.serve(sockets=[listening])
         loop.remove_reader(line.fileno())
-
-
-def _reload_from(post: Post, app: App, observer: Observer) -> Callable[[str], None]:
-    def reload(text: str) -> None:
-        try:
-            app.reload(post.source.parse(text))
-        except ConfigInvalid as invalid:  # a secret's file was changed at this very moment
-            observer.config_refused(invalid)
-
-    return reload
 
 
 def _say(line: Connection, word: bytes) -> None:
@@ -184,21 +186,44 @@ def _say(line: Connection, word: bytes) -> None:
         line.send_bytes(word)
 
 
-def _hear(line: Connection, server: Server, reload: Callable[[str], None]) -> None:
-    try:
-        order: Order = msgspec.json.decode(line.recv_bytes(), type=Order)
-    except (EOFError, OSError):
-        asyncio.get_running_loop().remove_reader(line.fileno())
-        server.may_end.set()
-        server.stop(stops_listening=True)
-        return
-    match order.kind:
-        case "stop":
-            server.may_end.clear()
-            server.stop()
-        case "end":
-            server.may_end.set()
-        case "hurry":
-            server.hurry()
-        case "reload":
-            reload(order.text)
+class _Line:
+    """What a worker does at its supervisor's word."""
+
+    def __init__(
+        self, line: Connection, post: Post, app: App, server: Server, observer: Observer
+    ) -> None:
+        self._line = line
+        self._post = post
+        self._app = app
+        self._server = server
+        self._observer = observer
+
+    def hear(self) -> None:
+        """Do as the next order says. When the line breaks, end."""
+        try:
+            order: Order = msgspec.json.decode(self._line.recv_bytes(), type=Order)
+        except (EOFError, OSError):
+            asyncio.get_running_loop().remove_reader(self._line.fileno())
+            self._server.may_end.set()
+            self._server.stop(stops_listening=True)
+            return
+        match order.kind:
+            case "stop":
+                self._server.may_end.clear()
+                self._server.stop()
+            case "end":
+                self._server.may_end.set()
+            case "hurry":
+                self._server.hurry()
+            case "reload":
+                self._reload(order.text)
+            case "refuse":
+                assert order.refusal is not None, "it is what is told"
+                self._app.refuse(order.refusal)
+
+    def _reload(self, text: str) -> None:
+        try:
+            self._app.reload(self._post.source.parse(text))
+        except ConfigInvalid as invalid:  # a secret's file was changed at this very moment
+            self._observer.config_refused(invalid)
+            self._app.refuse(refusal(invalid))

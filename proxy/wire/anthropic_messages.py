@@ -14,8 +14,9 @@ from proxy.errors import MalformedRequest, ProviderReported, ProviderTruncated
 from proxy.stream import Ending, Event, Frame, Problem, Usage
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
 from proxy.wire.deltas import Delta
-from proxy.wire.dialect import Ask
+from proxy.wire.dialect import Ask, Bounded
 from proxy.wire.json_text import ABSENT, Fields, passed_on, read, read_body, says_nothing
+from proxy.wire.messages_bounds import bounded
 from proxy.wire.messages_deltas import read_event
 from proxy.wire.messages_fold import fold_message
 
@@ -108,6 +109,10 @@ class AnthropicMessages:
             raise MalformedRequest(f"'max_tokens' must be {must_be}.", param="max_tokens")
         is_streamed = read_flag(fields, "stream")
         return Ask(model=model, is_streamed=is_streamed, wants_usage=True, fields=fields)
+
+    def bounded(self, ask: Ask, at_most: int | None) -> Bounded:
+        """See `messages_bounds`."""
+        return bounded(ask, at_most)
 
     def upstream_body(self, ask: Ask, model: str) -> bytes:
         """Streamed; usage is always part of it."""

@@ -5,7 +5,7 @@ at its producer; a reader needs none, because the journal holds final bytes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -24,6 +24,16 @@ class Ask(msgspec.Struct, frozen=True):
     wants_usage: bool
     """Whether usage belongs into the client's events (else it is taken out, if we asked)."""
     fields: Mapping[str, msgspec.Raw]
+
+
+class Bounded(NamedTuple):
+    """A request that can use so much and no more, for all that can be known beforehand."""
+
+    ask: Ask
+    """With the bound of the answer in it, in the dialect's own field."""
+    input_tokens: int
+    output_tokens: int
+    """Of all answers that it asks for together."""
 
 
 class Translator(Protocol):
@@ -58,6 +68,15 @@ class Dialect(Protocol):
 
     def read_ask(self, body: bytes) -> Ask:
         """Raises `MalformedRequest`, which names the field."""
+        ...
+
+    def bounded(self, ask: Ask, at_most: int | None) -> Bounded:
+        """What the request can use: see `bounds`.
+
+        An answer is bounded to what the client says, but never to more than `at_most`; where it
+        says nothing, to `at_most`, else to `OUTPUT_TOKENS_UNASKED`. Raises `MalformedRequest` for
+        a bound that is none.
+        """
         ...
 
     def upstream_body(self, ask: Ask, model: str) -> bytes:

@@ -12,13 +12,15 @@ from itertools import islice
 
 import msgspec
 
-from proxy.errors import ProviderGarbled, ProviderReported, ProviderTruncated
+from proxy.errors import ProviderGarbled, ProviderTruncated
 from proxy.stream import DONE, Ending, Event, Frame, Problem, Usage
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
+from proxy.wire.chat_bounds import bounded
 from proxy.wire.chat_deltas import read_chunk
+from proxy.wire.chat_errors import error_object, reported
 from proxy.wire.chat_fold import fold_chunks
 from proxy.wire.deltas import Delta
-from proxy.wire.dialect import Ask
+from proxy.wire.dialect import Ask, Bounded
 from proxy.wire.json_text import (
     ABSENT,
     NULL,
@@ -41,29 +43,6 @@ _USAGE_NULL_AS_USUAL = b',"usage":null'
 """As OpenAI writes it. Looked for first: the expression takes 10 us, this 0.2."""
 _CANDIDATES_MAX = 8
 """How many members are tried. Chosen: each costs a decode; one is the rule, three a curiosity."""
-
-_WORDS = {
-    400: "invalid_request_error context_length_exceeded invalid_prompt content_filter",
-    401: "authentication_error invalid_api_key",
-    403: "permission_error permission_denied",
-    404: "not_found_error model_not_found",
-    429: "rate_limit_exceeded rate_limit_error requests tokens slow_down insufficient_quota "
-    "credit_balance_exhausted",
-    500: "server_error internal_error internal_server_error api_error",
-    503: "server_is_overloaded overloaded_error engine_overloaded service_unavailable_error",
-    504: "timeout timeout_error",
-}
-_STATUS = {word: status for status, words in _WORDS.items() for word in words.split()}
-"""What the codes and types of an error inside a stream would have been as a status."""
-
-_TYPES = {
-    403: "permission_error",
-    429: "rate_limit_error",
-    499: "request_cancelled",
-    503: "service_unavailable_error",
-    529: "service_unavailable_error",
-}
-"""Error types by status, where not `invalid_request_error` below 500, `server_error` above."""
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -111,18 +90,9 @@ class _Usage(msgspec.Struct, gc=False):
     completion_tokens_details: _CompletionDetails | None = None
 
 
-class _Error(msgspec.Struct, gc=False):
-    """An error is an object by the book; some servers send a string, or a number as code."""
-
-    message: str | None = None
-    type: str | None = None
-    code: str | int | None = None
-
-
 _chunk_decoder = msgspec.json.Decoder(_Chunk)
 _usage_only_decoder = msgspec.json.Decoder(_UsageOnly)
 _usage_decoder = msgspec.json.Decoder(_Usage)
-_error_decoder = msgspec.json.Decoder(_Error | str)
 
 
 class OpenAIChat:
@@ -148,6 +118,10 @@ class OpenAIChat:
             fields=fields,
         )
 
+    def bounded(self, ask: Ask, at_most: int | None) -> Bounded:
+        """See `chat_bounds`."""
+        return bounded(ask, at_most)
+
     def upstream_body(self, ask: Ask, model: str) -> bytes:
         """Streamed, with usage in a last chunk."""
         options = {**_stream_options(dict(ask.fields)), "include_usage": TRUE}
@@ -160,12 +134,12 @@ class OpenAIChat:
     def last_frame(self, ending: Ending, problem: Problem) -> Frame:
         """An error chunk, and no terminator after it."""
         code = problem.code or f"stream_{ending}"
-        return Frame("", passed_on(problem.body, one_line=True) or _error(problem, code))
+        return Frame("", passed_on(problem.body, one_line=True) or error_object(problem, code))
 
     def error_body(self, problem: Problem, request_id: str) -> bytes:
         """The dialect has no place for `request_id` in a body: it is a header."""
         del request_id
-        return passed_on(problem.body, one_line=False) or _error(problem, problem.code)
+        return passed_on(problem.body, one_line=False) or error_object(problem, problem.code)
 
     def deltas(self, data: bytes) -> Sequence[Delta]:
         """See `chat_deltas`."""
@@ -198,7 +172,7 @@ class ChatTranslator:
             return (Frame(frame.name, DONE),)
         chunk = read(_chunk_decoder, data)
         if len(chunk.error) and not says_nothing(chunk.error):
-            raise _reported(data, chunk.error)
+            raise reported(data, chunk.error)
         for choice in chunk.choices or ():
             self._hear_choice(choice)
         if len(chunk.usage):
@@ -266,34 +240,3 @@ def _has_no_usage(data: bytes) -> bool:
         return not len(read(_usage_only_decoder, data).usage)
     except ProviderGarbled:
         return False
-
-
-def _reported(data: bytes, raw: msgspec.Raw) -> ProviderReported:
-    try:
-        said = _error_decoder.decode(raw)
-    except msgspec.ValidationError:
-        said = _Error()
-    if isinstance(said, str):
-        said = _Error(message=said)
-    words = [str(word) for word in (said.code, said.type) if word]
-    status = next((_STATUS[word] for word in words if word in _STATUS), 0)
-    if not status:
-        number = words[0] if words and words[0].isdecimal() else "0"
-        status = int(number) if len(number) == 3 and "400" <= number < "600" else 502
-    return ProviderReported(
-        data,
-        code=words[0] if words else "provider_error",
-        message=said.message or "The provider reported an error.",
-        status=status,
-    )
-
-
-def _error(problem: Problem, code: str) -> bytes:
-    kind = "invalid_request_error" if problem.status < 500 else "server_error"
-    error = {
-        "message": problem.message,
-        "type": _TYPES.get(problem.status, kind),
-        "param": problem.param,
-        "code": code,
-    }
-    return msgspec.json.encode({"error": error})

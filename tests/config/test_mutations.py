@@ -1,5 +1,9 @@
-"""The shipped file, changed at random: it is valid, or it is told what is wrong and where."""
+"""The shipped file, changed at random: it is valid, or it is told what is wrong and where.
 
+MIDSTREAM_MUTATIONS in the environment says how many times, 400 by default.
+"""
+
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +14,7 @@ from proxy.config import parse
 from proxy.errors import ConfigInvalid
 
 TEXT = (Path(__file__).parents[2] / "config.toml").read_text(encoding="utf-8")
+MUTATIONS = int(os.environ.get("MIDSTREAM_MUTATIONS", "400"))
 ENTRY = re.compile(r"(# )?[a-z0-9_]+ = .+")
 CANARY = "CANARY-4f1d-of-some-length"
 ENV = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "MIDSTREAM_KEY"), CANARY)
@@ -38,6 +43,19 @@ SCRAPS = st.sampled_from(
         "]",
         "a.b.c.d = 1",
         "kind = 1",
+        'quota = "mian"',
+        'quota = "main"',
+        "[quotas.main]",
+        '[quotas."a b"]',
+        "usd_per_day = 0.00000001",
+        "usd_per_month = 1e300",
+        "tokens_per_day = 9223372036854775807",
+        'zone = "Mars/Olympus"',
+        "price = {input = -1, output = nan}",
+        "price.input = 0.1",
+        'targets = [{to = "demo/demo", price = {input = 1, output = 2}}]',
+        "targets = [{to = 1}]",
+        'models = ["*", "gpt-*"]',
         "optional = true",
         "= 1",
     ]
@@ -78,7 +96,7 @@ def mutated(draw: st.DrawFn) -> str:
     return "\n".join(lines)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=MUTATIONS, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(text=mutated(), env=st.sampled_from([{}, ENV]))
 def test_a_changed_file_is_valid_or_each_problem_has_a_line_and_shows_no_secret(
     text: str, env: dict[str, str]

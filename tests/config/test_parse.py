@@ -6,6 +6,8 @@ import pickle
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.config import (
     AnthropicProvider,
@@ -18,8 +20,9 @@ from proxy.config import (
 )
 from proxy.errors import ConfigInvalid
 from proxy.policy.keys import Key, Keyring, Role, digest, new_secret
+from proxy.policy.quotas import Kind, Limit
 from proxy.policy.routes import Route, Target
-from proxy.stream import Detach
+from proxy.stream import Detach, Price
 
 SECRET = "a secret of many chars"
 
@@ -274,3 +277,139 @@ def test_a_config_never_shows_a_secret() -> None:
 
     assert "CANARY" not in repr(config)
     assert "CANARY" not in str(msgspec.structs.asdict(config))
+
+
+# --- quotas ---------------------------------------------------------------------------------------
+
+QUOTAS = f"""
+[server]
+quota = "house"
+[providers.a]
+kind = "scripted"
+quota = "account"
+[models.cheap]
+targets = ["a/cheap"]
+price = {{input = 0.1, cached_input = 0.025, output = 12.345678}}
+[models.dear]
+targets = [{{to = "a/dear", price = {{input = 3, output = 15, reasoning = 20}}}}]
+price = {{input = 1, output = 1}}
+[models.free]
+targets = ["a/free"]
+price = {{input = 0, output = 0.0}}
+[quotas.house]
+usd_per_month = 0.1
+zone = "Europe/Berlin"
+max_output_tokens = 9000
+[quotas.account]
+tokens_per_minute = 1000
+on_store_error = "allow"
+[quotas.each]
+requests_per_minute = 7
+tokens_per_day = 50
+on_store_error = "allow"
+models = ["cheap", "d*"]
+max_output_tokens = 100
+[quotas.team]
+concurrent_streams = 3
+shared = true
+[keys.one]
+sha256 = "{"1" * 64}"
+quota = "each"
+models = ["dear", "free"]
+[keys.two]
+sha256 = "{"2" * 64}"
+quota = "each"
+[keys.three]
+sha256 = "{"3" * 64}"
+quota = "team"
+[keys.four]
+sha256 = "{"4" * 64}"
+quota = "team"
+"""
+
+
+def test_each_key_has_its_quota_for_itself_unless_that_is_shared() -> None:
+    one, two, three, four = read(QUOTAS).keys
+
+    assert [(limit.pool, limit.kind.value, limit.amount) for limit in one.limits] == [
+        ("key:one", "requests_per_minute", 7),
+        ("key:one", "tokens_per_day", 50),
+    ]
+    assert {limit.pool for limit in two.limits} == {"key:two"}
+    assert three.limits == four.limits == (Limit("team:team", Kind.CONCURRENT_STREAMS, 3),)
+    assert (one.max_output_tokens, three.max_output_tokens) == (100, None)
+
+
+def test_a_budget_never_lets_through_what_the_store_cannot_count() -> None:
+    requests, tokens = read(QUOTAS).keys[0].limits
+
+    assert (requests.allows_without_store, tokens.allows_without_store) == (True, False)
+
+
+def test_a_key_may_use_what_it_and_its_quota_allow() -> None:
+    one, two, three, _ = read(QUOTAS).keys
+
+    assert one.models == ("dear",)
+    assert two.models == ("cheap", "d*")
+    assert three.models is None
+
+
+def test_a_create_is_under_the_limits_of_its_key_of_everybody_and_of_its_provider() -> None:
+    config = read(QUOTAS)
+    principal = Keyring([msgspec.structs.replace(config.keys[2], digest=digest("k"))]).find("k", 0)
+    assert principal is not None
+
+    limits = config.pools.limits_for(principal, "a")
+
+    assert limits == (
+        Limit("team:team", Kind.CONCURRENT_STREAMS, 3),
+        Limit("all", Kind.USD_PER_MONTH, 100_000, zone="Europe/Berlin"),
+        Limit("provider:a", Kind.TOKENS_PER_MINUTE, 1000, allows_without_store=True),
+    )
+    assert config.pools.max_output_tokens_for(principal, "a") == 9000
+    assert config.pools.limits_for(Keyring.open_principal, "b") == limits[1:2]
+
+
+def test_prices_are_micro_dollars_to_the_digit_and_a_targets_own_wins() -> None:
+    cheap, dear, free = read(QUOTAS).models
+
+    assert cheap.target.price == Price(100_000, 25_000, 12_345_678, 12_345_678)
+    assert dear.target.price == Price(3_000_000, 3_000_000, 15_000_000, 20_000_000)
+    assert free.target.price == Price(0, 0, 0, 0)
+    assert cheap.serve("cheap") == cheap.target
+
+
+@given(st.integers(1, 10**15))
+def test_every_amount_that_can_be_written_is_read_to_the_micro_dollar(amount: int) -> None:
+    text = f"[quotas.a]\nusd_per_day = {amount // 10**6}.{amount % 10**6:06}"
+
+    assert read(text).quotas["a"].usd_per_day == amount
+
+
+def test_what_is_allowed_and_perhaps_not_meant_is_a_warning_with_its_line() -> None:
+    text = QUOTAS + "[quotas.idle]\ntokens_per_day = 1\n[models.new]\ntargets = ['a/new']\n"
+
+    unused, unpriced = read(text).warnings
+
+    assert read(QUOTAS).warnings == ()
+    assert unused == "line 45: [quotas.idle]: nobody has it: no key, no provider, nor [server]"
+    assert unpriced.startswith("line 47: [models.new]: has no price, and is refused to whom a lim")
+    assert unpriced.endswith(": everybody")
+
+
+def test_a_model_without_a_price_is_warned_of_for_the_keys_that_may_use_it() -> None:
+    text = """
+    [providers.a]
+    kind = "scripted"
+    [models."m-*"]
+    targets = ["a/*"]
+    [quotas.q]
+    usd_per_day = 1
+    """
+    for number in range(5):
+        text += f'[keys.k{number}]\nsha256 = "{str(number) * 64}"\nquota = "q"\n'
+    text += f'[keys.off]\nsha256 = "{"a" * 64}"\nquota = "q"\nmodels = []\n'
+
+    (warning,) = read(text).warnings
+
+    assert warning.endswith("is refused to whom a limit in USD holds for: k0, k1, k2 and 2 more")

@@ -23,7 +23,7 @@ SYNTAX = [
 ]
 
 NAMES = [
-    ("[quotas.small]", "line 1: [quotas]: is no section of this file; there are: server, "),
+    ("[limits.small]", "line 1: [limits]: is no section of this file; there are: server, "),
     ("[provider.x]", '[provider]: is no section of this file; did you mean "providers"?'),
     ("port = 1", "line 1: [port]: is no section of this file; there are: server, store"),
     ("[server]\nprot = 1", 'line 2: [server] prot: unknown key; did you mean "port"?'),
@@ -216,9 +216,73 @@ def problems(text: str, env: dict[str, str] | None = None) -> list[str]:
     return list(caught.value.problems)
 
 
+QUOTAS = [
+    ("[quotas.a]\nrequests_per_minute = 0", "requests_per_minute: must be a whole number from 1"),
+    ("[quotas.a]\ntokens_per_minute = 1.5", "tokens_per_minute: must be a whole number from 1 to"),
+    ("[quotas.a]\nconcurrent_streams = true", "must be a whole number from 1 to 1000000, not true"),
+    ("[quotas.a]\nusd_per_day = 0", "line 2: [quotas.a] usd_per_day: must be an amount of USD fr"),
+    ("[quotas.a]\nusd_per_day = 0.0000001", "must be an amount of USD from 0.000001 to 1000000000"),
+    ("[quotas.a]\nusd_per_day = 1.2345678", "usd_per_day: must be an amount of USD from 0.000001"),
+    ("[quotas.a]\nusd_per_day = nan", "[quotas.a] usd_per_day: must be an amount of USD from"),
+    ("[quotas.a]\nusd_per_day = inf", "[quotas.a] usd_per_day: must be an amount of USD from"),
+    ("[quotas.a]\nusd_per_day = true", "[quotas.a] usd_per_day: must be an amount of USD from"),
+    (f"[quotas.a]\nusd_per_day = 0x{'f' * 5000}", "usd_per_day: must be an amount of USD from 0"),
+    ('[quotas.a]\nusd_per_day = "5"', "[quotas.a] usd_per_day: must be an amount of USD from"),
+    ('[quotas.a]\nzone = "Europe/Berln"', 'zone, such as Europe/Berlin; did you mean "Europe/Be'),
+    ('[quotas.a]\nzone = "Europe"', "line 2: [quotas.a] zone: must be the name of a time zone"),
+    ('[quotas.a]\nzone = "/etc/passwd"', "[quotas.a] zone: must be the name of a time zone"),
+    ('[quotas.a]\nzone = "a..b"', "[quotas.a] zone: must be the name of a time zone, such as"),
+    ('[quotas.a]\non_store_error = "alow"', 'must be one of "allow", "refuse"; did you mean'),
+    ("[quotas.a]\nusd_per_dya = 5", 'usd_per_dya: unknown key; did you mean "usd_per_day"?'),
+    ('[quotas.a]\nmodels = ["m"]', "[quotas.a] models: entry 1 is no configured model"),
+    ("quotas = 1", "line 1: [quotas]: must be a section for each name: [quotas.NAME]"),
+    ("[quotas.small]\n[server]\nquota = 'smal'", "[server] quota: is no configured quota; did you"),
+    ("[server]\nquota = 'a'", "[server] quota: is no configured quota; there is no [quotas.NAME]"),
+    ("[server]\nquota = 1", "[server] quota: must be 1 to 64 letters, digits or any of _"),
+    (f"{SCRIPTED}quota = 'b'\n[quotas.a]", "[providers.demo] quota: is no configured quota; there"),
+    (
+        f'{SCRIPTED}quota = "a"\n[models.m]\ntargets = ["demo/m"]\n[quotas.a]\nmodels = ["m"]',
+        "line 3: [providers.demo] quota: has models, which only the quota of a key can have",
+    ),
+]
+
+PRICES = [
+    ("price = 1", "line 5: [models.m] price: must be a table, such as {input = 2.5, output = 10"),
+    ("price = {input = 1}", "[models.m] price: output is missing; it must be an amount of USD fro"),
+    ("price = {input = 1, output = -1}", "[models.m] price.output: must be an amount of USD from"),
+    ("price = {input = 1, output = 1, imput = 1}", 'price.imput: unknown key; did you mean "inpu'),
+    ("price.input = 1\nprice.output = 1e-7", "line 6: [models.m] price.output: must be an amount"),
+]
+
+
+@pytest.mark.parametrize(("written", "expected"), PRICES)
+def test_a_price_is_input_and_output_in_usd(written: str, expected: str) -> None:
+    (problem,) = problems(f'{SCRIPTED}[models.m]\ntargets = ["demo/m"]\n{written}')
+
+    assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ('{to = "demo/m", price = 1}', "[models.m] targets: must be a table, such as {input"),
+        (
+            '{to = "demo/m", prise = 1}',
+            '[models.m] targets: must be a list of one "provider/model"',
+        ),
+        ("{price = {input = 1, output = 1}}", "[models.m] targets: must be a list of one"),
+        ('{to = "demo"}', "[models.m] targets: must be a list of one"),
+    ],
+)
+def test_a_target_with_a_price_of_its_own_is_a_table(target: str, expected: str) -> None:
+    (problem,) = problems(f"{SCRIPTED}[models.m]\ntargets = [{target}]")
+
+    assert expected in problem
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [*SYNTAX, *NAMES, *SERVER, *STORE, *STREAMS, *PROVIDERS, *MODELS, *KEYS, *REACH],
+    [*SYNTAX, *NAMES, *SERVER, *STORE, *STREAMS, *PROVIDERS, *MODELS, *KEYS, *QUOTAS, *REACH],
     ids=lambda text: repr(text)[:50],
 )
 def test_a_mistake_is_named_with_its_line_and_with_what_would_be_right(

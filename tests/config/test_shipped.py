@@ -19,9 +19,11 @@ from proxy.config import (
     Streams,
     parse,
 )
+from proxy.config.quotas import Quota
 from proxy.config.tables import KeyTable, ModelTable
 from proxy.errors import ConfigInvalid
 from proxy.policy.keys import Role
+from proxy.policy.quotas import Kind
 from proxy.stream import Detach
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "providers.openai": OpenAIProvider,
     "providers.anthropic": AnthropicProvider,
     "models.demo": ModelTable,
+    "quotas.main": Quota,
     "keys.main": KeyTable,
 }
 SAME_AS = {"providers.anthropic": "providers.openai"}
@@ -192,11 +195,14 @@ def test_the_file_with_every_key_set_is_valid() -> None:
     text = re.sub(r"(?m)^# ([a-z0-9_]+ = .+?)(  \(not set\))?$", r"\1", TEXT)
     text = text.replace('secret = "env:MIDSTREAM_KEY"\noptional = true  # default: false\n', "")
     text = text.replace("fault_status = 500", "")
+    text = text.replace('models = ["*"]\n', "")  # of a quota that [server] has too
 
     config = parse(text, ENV, no_files)
 
-    assert config.server == parse(TEXT, ENV, no_files).server
-    assert config.streams == parse(TEXT, ENV, no_files).streams
+    as_it_is = parse(TEXT, ENV, no_files)
+    assert msgspec.structs.replace(config.server, quota=None) == as_it_is.server
+    assert config.streams == as_it_is.streams
+    assert len(config.pools.everything.limits) == len(Kind)
     assert config.keys[0].models == ("demo", "gpt-*")
 
 

@@ -8,6 +8,7 @@ TEXT = """
 [server]
 host = "0.0.0.0"
 port = 80
+quota = "house"
 [store]
 url = "env:REDIS"
 retention_s = 90
@@ -24,16 +25,30 @@ optional = true
 [providers.c]
 kind = "scripted"
 recordings = "tapes"
+quota = "house"
 fault = "cut"
 [providers.d]
 kind = "openai"
 base_url = "http://localhost:11434/v1"
 [models."gpt-*"]
 targets = ["a/*"]
+price = {input = 2.5, cached_input = 1, output = 10.123456}
 [models.claude]
 targets = ["b/claude"]
+[quotas.team]
+requests_per_minute = 60
+usd_per_day = 0.5
+max_output_tokens = 100
+models = ["gpt-*"]
+shared = true
+zone = "Europe/Berlin"
+on_store_error = "allow"
+[quotas.house]
+concurrent_streams = 9
+[quotas.idle]
 [keys.web]
 secret = "env:A"
+quota = "team"
 models = ["gpt-*"]
 expires = 2001-09-09T01:46:40Z
 [keys.ops]
@@ -69,10 +84,15 @@ providers
   d  openai at http://localhost:11434/v1, without a key
   b  off: B is not set
 models
-  gpt-*   a/*
+  gpt-*   a/*, USD for a million tokens: 2.5 in, 10.123456 out, 1 cached
   claude  off: provider b is off
+quotas
+  team   60 requests a minute, 0.5 USD a day, 100 tokens an answer, models gpt-*, \
+days of Europe/Berlin, rates let through without the store; for keys web together
+  house  9 streams at a time; for provider c; everything
+  idle   no limit; for nobody
 keys
-  web  user of owner web, models gpt-*, EXPIRED 2001-09-09 01:46:40 UTC
+  web  user of owner web, models gpt-*, quota team, EXPIRED 2001-09-09 01:46:40 UTC
   ops  operator of owner team, all models, expires 2101-01-01 00:00:00 UTC
   off  off: NOPE is not set
 """
@@ -90,6 +110,7 @@ store       embedded:.midstream
 streams     kept 1 h after their end, 1 d if asked for; they stop when the last reader leaves
 providers   none
 models      none
+quotas      none
 keys        none
 """
     )

@@ -17,6 +17,7 @@ from proxy.downstream.auth import refuse_the_web
 from proxy.downstream.schema import openapi_json
 from proxy.downstream.wishes import PASSED_ON_HEADERS, check_tag, read_wishes
 from proxy.errors import CallerError, MidstreamError
+from proxy.policy.quotas import Kind, Limit, Refusal
 from proxy.stream import Detach, StreamId
 from proxy.wire.dialects import all_dialects
 from tests.downstream.promise import DOCUMENT, fits
@@ -33,6 +34,7 @@ STREAM = StreamId("st_0123456789abcdefghijklmnop")
 ONE_OF_EACH: Sequence[MidstreamError] = (
     errors.MalformedRequest("No.", param="model"),
     errors.MalformedEventId("x"),
+    errors.ModelWithoutPrice("m"),
     errors.NotAuthenticated("No key."),
     errors.NotPermitted("No."),
     errors.StreamNotFound(),
@@ -46,6 +48,7 @@ ONE_OF_EACH: Sequence[MidstreamError] = (
     errors.UnsupportedMediaType(),
     errors.IdempotencyMismatch(),
     errors.UpgradeRequired(),
+    errors.QuotaExceeded(Refusal(Limit("key:a", Kind.TOKENS_PER_MINUTE, 9), 1.5)),
     errors.AlreadySubscribed(STREAM),
     errors.SubscriptionLimit(1),
     errors.ProviderRefused("p", 418),

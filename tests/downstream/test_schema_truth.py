@@ -92,7 +92,7 @@ def test_a_method_that_is_not_documented_is_not_allowed_and_an_unknown_path_not_
     asyncio.run(ask())
 
 
-@pytest.mark.parametrize("path", ["/v1/streams", "/v1/streams/{stream}/events"])
+@pytest.mark.parametrize("path", ["/v1/streams", "/v1/streams/{stream}/events", "/v1/usage"])
 def test_the_query_parameters_that_are_known_are_those_of_the_document(path: str) -> None:
     async def ask() -> Answered:
         async with running(CONFIG) as client:
@@ -236,6 +236,34 @@ def test_a_list_says_whose_each_stream_is_and_who_reads_it_and_workers_say_what_
             assert not worker["draining"]
             await client.ask("POST", f"{url}/cancel")
             await polling
+
+    asyncio.run(ask())
+
+
+def test_what_is_left_is_told_as_documented_with_every_answer_and_by_itself() -> None:
+    quota = f'{KEY}quota = "small"\n[quotas.small]\nrequests_per_minute = 3\n'
+    quota += "tokens_per_minute = 100000\nconcurrent_streams = 9\nusd_per_month = 5\n"
+    priced = CONFIG.replace("[models.slow]", "price = {input = 1.0, output = 2.0}\n[models.slow]")
+    key = {"x-api-key": SECRET}
+
+    async def ask() -> None:
+        for path in ("/v1/chat/completions", "/v1/messages"):
+            async with running(priced + quota) as client:
+                for also, body, status in (
+                    ({}, ASKED, 200),
+                    ({"prefer": "respond-async"}, ASKED, 202),
+                    ({}, ASKED | {"stream": True}, 200),
+                    ({}, ASKED, 429),
+                    ({}, ASKED | {"max_tokens": 1_000_000}, 429),
+                    ({}, ASKED | {"model": "slow"}, 400),
+                ):
+                    answered = await client.ask("POST", path, body, key | also)
+                    assert answered.status == status, answered.body
+                    assert ("ratelimit" in answered.headers) == (status != 400)
+                    check("POST", path, answered)
+                answered = await client.ask("GET", "/v1/usage", headers=key)
+                assert len(json.loads(answered.body)["data"][0]["limits"]) == 4
+                check("GET", "/v1/usage", answered)
 
     asyncio.run(ask())
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,10 +33,26 @@ BOB = Key(
 def test_a_secret_speaks_for_the_owner_of_its_key() -> None:
     ring = Keyring([ANN, BOB])
 
-    assert ring.find("ann's secret", 0.0) == Principal("ann", "ann-web", Role.USER, None)
-    assert ring.find("bob's secret", 0.0) == Principal(
-        "bob", "bob", Role.OPERATOR, ("gpt-*",), expires_at=1000.0
+    assert ring.find("ann's secret", 0.0) == Principal(
+        "ann", "ann-web", Role.USER, digest=ANN.digest
     )
+    assert ring.find("bob's secret", 0.0) == Principal(
+        "bob", "bob", Role.OPERATOR, ("gpt-*",), expires_at=1000.0, digest=BOB.digest
+    )
+
+
+def test_a_key_is_known_again_by_its_secret_and_not_by_its_name() -> None:
+    principal = Keyring([ANN]).find("ann's secret", 0.0)
+    assert principal is not None
+    renamed = msgspec.structs.replace(ANN, name="ann-app", role=Role.OPERATOR)
+    resecreted = msgspec.structs.replace(ANN, digest=digest("ann's new secret"))
+
+    again = Keyring([renamed]).again(principal, 0.0)
+
+    assert again is not None
+    assert (again.key_name, again.is_operator) == ("ann-app", True)
+    assert Keyring([resecreted]).again(principal, 0.0) is None
+    assert Keyring([BOB]).again(Keyring.open_principal, 0.0) is None
 
 
 def test_two_keys_of_one_owner_both_work() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import MalformedRequest, ModelNotFound
-from proxy.policy.routes import MODEL_CHARS_MAX, Route, Routes, Target, is_allowed, match
+from proxy.policy.routes import MODEL_CHARS_MAX, Route, Routes, Target, in_both, is_allowed, match
 
 PATHS = {
     "openai.chat": "/v1/chat/completions",
@@ -17,8 +17,9 @@ def routes(table: dict[str, str]) -> Routes:
     """`table` maps names to targets as the config writes them."""
     return Routes(
         [
-            Route(name, Target(*target.split("/", 1)))  # provider, model
+            Route(name, Target(provider, model))
             for name, target in table.items()
+            for provider, _, model in [target.partition("/")]
         ],
         PATHS,
     )
@@ -146,3 +147,21 @@ def test_asking_in_another_dialect_says_where_to_ask() -> None:
         "The provider of model 'claude-x' does not speak openai.chat; "
         "ask for it at POST /v1/messages."
     )
+
+
+NAMES = st.lists(st.text("ab*", min_size=1, max_size=6).filter(lambda n: n.count("*") < 2))
+
+
+@given(NAMES, NAMES, st.text("ab", min_size=1, max_size=12))
+def test_what_is_in_both_lists_is_what_each_of_them_allows(
+    one: list[str], other: list[str], model: str
+) -> None:
+    in_each = is_allowed(one, model) and is_allowed(other, model)
+
+    assert is_allowed(in_both(one, other), model) == in_each
+
+
+def test_two_patterns_meet_in_one_and_in_names_where_they_overlap() -> None:
+    assert in_both(["gpt-*", "demo"], ["*"]) == ("gpt-*", "demo")
+    assert in_both(["ab*"], ["*ba"]) == ("ab*ba", "aba")
+    assert in_both(["gpt-*"], ["claude-*"]) == ()

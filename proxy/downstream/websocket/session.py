@@ -270,7 +270,7 @@ class Session:
             wishes = call_wishes(desk, said.as_headers())
             principal = self._credential.principal
             call = read_call(principal, wishes, dialect, self._passed_on, body)
-            state, _ = await create(desk, call)
+            state = (await create(desk, call)).state
         finally:
             self._making -= 1
         stream = state.birth.id

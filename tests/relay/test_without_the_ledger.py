@@ -1,0 +1,122 @@
+"""The part of the store with the ledger is away, the part with a stream's journal is not."""
+
+import asyncio
+import random
+
+import pytest
+
+from proxy import config
+from proxy.errors import QuotaExceeded, StoreUnavailable
+from proxy.policy.quotas import Ask, Kind, Limit
+from proxy.relay.ports import Admission, Admitted, Claim, Refused, Repeat, UpstreamRequest
+from proxy.relay.producer import Producer, Work
+from proxy.relay.switchboard import Settings, Switchboard
+from proxy.relay.writer import Limits
+from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
+from proxy.stream import Birth, Ending, StreamId
+from proxy.upstream.scripted import ScriptedProvider
+from proxy.wire.dialects import all_dialects
+from tests.server import RECORDINGS
+from tests.simulation.virtual_loop import run
+from tests.simulation.world import SeededEntropy, VirtualClock, silent_observer
+
+LEASE_S = 5.0
+RATE = Limit("key:a", Kind.REQUESTS_PER_MINUTE, 1, allows_without_store=True)
+STRICT = Limit("key:a", Kind.TOKENS_PER_MINUTE, 100)
+BUDGET = Limit("key:a", Kind.TOKENS_PER_DAY, 100)
+
+
+class Away(MemoryLedger):
+    """It does not answer while it is away."""
+
+    is_away = True
+
+    async def admit(self, admission: Admission) -> Admitted | Repeat | Refused:
+        if self.is_away:
+            raise StoreUnavailable("away")
+        return await super().admit(admission)
+
+
+class Room:
+    """One worker."""
+
+    def __init__(self) -> None:
+        clock, store = VirtualClock(), MemoryStore(VirtualClock())
+        self.ledger = Away(store, LEASE_S)
+        self.switchboard = Switchboard(
+            MemoryJournal(store, LEASE_S),
+            self.ledger,
+            clock,
+            SeededEntropy(random.Random(1)),
+            silent_observer(),
+            all_dialects(),
+            Settings(
+                lease_s=LEASE_S,
+                grace_s=30.0,
+                heartbeat_s=15.0,
+                streams_max=10,
+                limits=Limits(event_bytes_max=1_000_000, stream_bytes_max=1_000_000),
+            ),
+        )
+        told = config.ScriptedProvider(recordings=str(RECORDINGS), events_per_s=2)
+        self._provider = ScriptedProvider("p", told)
+
+    async def create(self, *limits: Limit, claim: Claim | None = None) -> Producer | Repeat:
+        dialect = all_dialects()["openai.chat"]
+        ask = dialect.read_ask(b'{"model":"text","messages":[]}')
+        request = UpstreamRequest(dialect.name, "text", dialect.upstream_body(ask, "text"))
+        birth = Birth(
+            id=self.switchboard.new_id(),
+            owner="o",
+            dialect=dialect.name,
+            model="text",
+            provider="p",
+            created_at=self.switchboard.clock.now(),
+            retention_s=3600.0,
+        )
+        work = Work(self._provider, request, dialect, dialect.translator(ask), limits, Ask(10))
+        return await self.switchboard.start(birth, work, claim)
+
+    async def listed(self) -> list[StreamId]:
+        return list((await self.switchboard.list("o", None, None, 10)).streams)
+
+
+def test_what_only_rates_hold_up_is_let_through_and_entered_once_the_ledger_is_back() -> None:
+    async def story() -> None:
+        room = Room()
+        async with room.switchboard.running():
+            made = await room.create(RATE)
+            assert isinstance(made, Producer)
+            stream = made.writer.birth.id
+            assert await room.listed() == []
+            room.ledger.is_away = False
+            await asyncio.sleep(1.5)
+            assert await room.listed() == [stream]
+            await made.finished.wait()
+            assert (await room.switchboard.state(stream)).ending is Ending.COMPLETED
+            assert isinstance(await room.create(RATE), Producer), "what went through is not counted"
+            with pytest.raises(QuotaExceeded):
+                await room.create(RATE)
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("limits", "claim"),
+    [
+        ((), None),
+        ((RATE, STRICT), None),
+        ((RATE, BUDGET), None),
+        ((RATE,), Claim("mine", b"f")),
+    ],
+)
+def test_a_create_waits_for_the_ledger_that_has_no_limits_strict_ones_or_a_claim(
+    limits: tuple[Limit, ...], claim: Claim | None
+) -> None:
+    async def story() -> None:
+        room = Room()
+        async with room.switchboard.running():
+            with pytest.raises(StoreUnavailable):
+                await room.create(*limits, claim=claim)
+
+    run(story())
