@@ -11,7 +11,7 @@ from proxy.relay.ports import Admission, Ledger
 from proxy.store.memory import MemoryLedger, MemoryStore
 from proxy.stream import StreamId
 from tests.contracts.backends import ManualClock, RedisBackend, run
-from tests.quotas.clocked import ClockedRedis
+from tests.quotas.altered import ClockedRedis
 
 START_S = 1_924_984_800.0
 """2030-12-31, 22:00 UTC: every window is about to end."""

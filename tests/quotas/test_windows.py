@@ -9,7 +9,7 @@ from proxy.policy.quotas import Ask, Kind, Limit, Use
 from proxy.relay.ports import Admission, Admitted, Ledger, Refused
 from proxy.stream import StreamId
 from tests.contracts.backends import ManualClock, RedisBackend, run
-from tests.quotas.clocked import ClockedRedis
+from tests.quotas.altered import ClockedRedis
 
 AMOUNT = 1000
 
