@@ -53,7 +53,7 @@ class RunningStream(msgspec.Struct, frozen=True):
     readers: int | None
 
 
-class LimitView(msgspec.Struct, frozen=True):
+class LimitBar(msgspec.Struct, frozen=True):
     """One limit of a pool, in its own units; money in micro-dollars."""
 
     kind: Kind
@@ -62,11 +62,11 @@ class LimitView(msgspec.Struct, frozen=True):
     reset_s: float
 
 
-class PoolView(msgspec.Struct, frozen=True):
+class PoolBars(msgspec.Struct, frozen=True):
     """Who shares limits: ``key:NAME``, ``team:QUOTA``, ``all`` or ``provider:NAME``."""
 
     pool: str
-    limits: list[LimitView]
+    limits: list[LimitBar]
 
 
 class ProviderView(msgspec.Struct, frozen=True):
@@ -110,7 +110,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """The silence between two reads from a provider."""
     streams: list[RunningStream]
     """The oldest first."""
-    pools: list[PoolView]
+    pools: list[PoolBars]
     """The most used first."""
     providers: list[ProviderView]
     workers: list[BusyWorker]
@@ -211,18 +211,16 @@ def _stream(
     )
 
 
-def _pools(standings: Sequence[Standing]) -> list[PoolView]:
+def _pools(standings: Sequence[Standing]) -> list[PoolBars]:
     by_pool: dict[str, list[Standing]] = {}
     for standing in standings:
         by_pool.setdefault(standing.limit.pool, []).append(standing)
     by_use = sorted(by_pool.items(), key=lambda pool: -max(map(_used, pool[1])))
     return [
-        PoolView(
+        PoolBars(
             pool,
             [
-                LimitView(
-                    each.limit.kind, each.limit.amount, each.remaining, round(each.reset_s, 1)
-                )
+                LimitBar(each.limit.kind, each.limit.amount, each.remaining, round(each.reset_s, 1))
                 for each in members
             ],
         )

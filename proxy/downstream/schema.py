@@ -56,12 +56,21 @@ def _document() -> Json:
         "security": [{"bearer": []}, {"apiKey": []}, {}],
         "paths": asking_paths(all_dialects().values()) | _other_paths(),
         "components": {
-            "schemas": schemas() | dialect_schemas() | dashboard_schemas(),
+            "schemas": _once(schemas(), dialect_schemas(), dashboard_schemas()),
             "headers": headers() | quota_header_definitions(),
             "responses": _elsewhere(),
             "securitySchemes": _security_schemes(),
         },
     }
+
+
+def _once(*parts: Json) -> Json:
+    """All parts in one. What has the same name in two of them has to be the same."""
+    found: Json = {}
+    for part in parts:
+        for name, shape in part.items():
+            assert found.setdefault(name, shape) == shape, f"{name} is two things"
+    return found
 
 
 def _other_paths() -> Json:

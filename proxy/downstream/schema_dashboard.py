@@ -115,10 +115,10 @@ def _details() -> dict[str, dict[str, Json]]:
             "events_per_s": {"description": "Since the picture before; null in its first one."},
             "readers": {"description": "Over all workers; null where that is not known."},
         },
-        "PoolView": {
+        "PoolBars": {
             "pool": {"description": "`key:NAME`, `team:QUOTA`, `all` or `provider:NAME`."}
         },
-        "LimitView": {
+        "LimitBar": {
             "kind": {"description": "As in the configuration."},
             "amount": {"description": "Requests, tokens, streams, or millionths of a dollar."},
             "reset_s": {"description": "Seconds until all of it is there again."},
