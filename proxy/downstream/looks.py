@@ -128,11 +128,10 @@ class _Eye:
 
     async def _find(self) -> Found:
         """Four round trips, or five."""
-        limits = self._limits()
         return Found(
             reports=await self._switchboard.reports(),
             running=await self._running(),
-            standings=await self._switchboard.standings(limits) if limits else (),
+            standings=await self._switchboard.standings(self._limits()),
             providers=self._providers(),
         )
 

@@ -73,7 +73,6 @@ class Producers(Mapping[StreamId, Producer]):
         committer: Committer,
         readers: Readers,
         errands: Errands,
-        tally: Tally,
         *,
         limits: Limits,
         streams_max: int,
@@ -81,6 +80,8 @@ class Producers(Mapping[StreamId, Producer]):
     ) -> None:
         self.is_draining = False
         """No new streams are taken."""
+        self.tally = Tally(clock.now)
+        """What is made here lately, and by the sweep."""
         self._journal = journal
         self._ledger = ledger
         self._clock = clock
@@ -88,7 +89,6 @@ class Producers(Mapping[StreamId, Producer]):
         self._committer = committer
         self._readers = readers
         self._errands = errands
-        self._tally = tally
         self._limits = limits
         self._streams_max = streams_max
         self._lease_s = lease_s
@@ -151,7 +151,7 @@ class Producers(Mapping[StreamId, Producer]):
             writer,
             work,
             self._observer,
-            self._tally,
+            self.tally,
             event_bytes_max=self._limits.event_bytes_max,
         )
         producer.standings = admitted.standings
@@ -239,14 +239,13 @@ class Producers(Mapping[StreamId, Producer]):
             await self._settle(birth.id, state)
             if (use := use_of(state)) is not None:
                 self._observer.charged(birth, use.microdollars)
-        now = self._clock.now()
-        self._tally.ended(birth, writer.tail.ending, writer.problem, now, events=writer.last_id)
+        self.tally.ended(birth, writer.tail.ending, writer.problem, events=writer.last_id)
         self._observer.stream_ended(
             birth,
             writer.tail.ending,
             writer.problem.code if writer.problem else "",
             writer.last_id,
-            now - birth.created_at,
+            self._clock.now() - birth.created_at,
             writer.usage,
             bytes_kept=writer.bytes_kept,
         )

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from proxy.errors import StoreUnavailable
-from proxy.relay.ports import REPORTED_STREAMS_MAX, Clock, Identity, Ledger, Report
+from proxy.relay.ports import REPORTED_STREAMS_MAX, Identity, Ledger, Report
 from proxy.relay.producers import Producers
 from proxy.relay.readers import Readers
-from proxy.relay.tally import Lately, Tally
+from proxy.relay.tally import Lately
 from proxy.stream import StreamId
 
 _EVERY_S = 2.0
@@ -32,16 +32,12 @@ class Reporter:
         ledger: Ledger,
         producers: Producers,
         readers: Readers,
-        tally: Tally,
-        clock: Clock,
         on_trouble: Callable[[], None],
     ) -> None:
         self._worker = worker
         self._ledger = ledger
         self._producers = producers
         self._readers = readers
-        self._tally = tally
-        self._clock = clock
         self._on_trouble = on_trouble
 
     @asynccontextmanager
@@ -80,11 +76,10 @@ class Reporter:
 
     def _lately(self) -> Lately:
         writers = [producer.writer for producer in self._producers.values()]
-        return self._tally.look(
+        return self._producers.tally.look(
             Counter(writer.birth.provider for writer in writers),
             sum(writer.last_id for writer in writers),
             clock_s=asyncio.get_running_loop().time(),
-            now=self._clock.now(),
         )
 
 

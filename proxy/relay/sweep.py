@@ -144,12 +144,11 @@ class Sweep:
                 await writer.done.wait()
         if writer.phase is Phase.ENDED:
             assert state.ending is not None, "it has ended"
-            now = self._clock.now()
-            age_s = now - state.birth.created_at
+            age_s = self._clock.now() - state.birth.created_at
             self._observer.sweep_ended(state.birth, state.ending, state.usage, age_s)
             if (use := use_of(state)) is not None:
                 self._observer.charged(state.birth, use.microdollars)
-            self._tally.ended(state.birth, state.ending, state.problem, now)
+            self._tally.ended(state.birth, state.ending, state.problem)
             await settle(self._ledger, writer.birth.id, state)
 
     async def _settle_ended(self, streams: list[StreamId]) -> None:

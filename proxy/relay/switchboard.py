@@ -34,7 +34,6 @@ from proxy.relay.producers import Producers
 from proxy.relay.readers import Readers, Transport
 from proxy.relay.reporter import Reporter
 from proxy.relay.sweep import Sweep
-from proxy.relay.tally import Tally
 from proxy.relay.writer import Limits
 from proxy.stream import Birth, Ending, State, StreamId, new_stream_id
 from proxy.wire.dialect import Dialect
@@ -79,7 +78,6 @@ class Switchboard:
             journal, observer, lease_s=settings.lease_s, grace_s=settings.grace_s
         )
         errands = Errands(self._tasks, self._committer.note_trouble)
-        self._tally = Tally()
         self._readers = Readers(
             journal, entropy, errands, observer, look_again_s=settings.heartbeat_s
         )
@@ -91,7 +89,6 @@ class Switchboard:
             self._committer,
             self._readers,
             errands,
-            self._tally,
             limits=settings.limits,
             streams_max=settings.streams_max,
             lease_s=settings.lease_s,
@@ -104,7 +101,7 @@ class Switchboard:
             errands,
             clock,
             dialects,
-            self._tally,
+            self._producers.tally,
             lease_s=settings.lease_s,
             own=self._producers,
             write=self._producers.successor,
@@ -148,13 +145,7 @@ class Switchboard:
     def reporter(self, worker: Identity) -> Reporter:
         """What makes this process known as `worker`, while it runs inside `running`."""
         return Reporter(
-            worker,
-            self._ledger,
-            self._producers,
-            self._readers,
-            self._tally,
-            self.clock,
-            self._committer.note_trouble,
+            worker, self._ledger, self._producers, self._readers, self._committer.note_trouble
         )
 
     def on_send_away(self, tell: Callable[[], None]) -> None:
@@ -169,11 +160,6 @@ class Switchboard:
     def is_draining(self) -> bool:
         """Whether new streams are refused."""
         return self._producers.is_draining
-
-    @property
-    def is_store_lost(self) -> bool:
-        """Whether the newest write failed."""
-        return self._committer.is_store_lost
 
     # --- making and finding ---------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ between two reads from a provider, so events that came together count as one.
 
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -66,9 +66,10 @@ class Lately(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """See the module."""
+    """See the module. `now` tells Unix seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self._first_waits = _none()
         self._gaps = _none()
         self._looks: deque[tuple[list[int], list[int]]] = deque(maxlen=_LOOKS)
@@ -94,15 +95,15 @@ class Tally:
         birth: Birth,
         ending: Ending | None,
         problem: Problem | None,
-        now: float,
         *,
         events: int = 0,
     ) -> None:
-        """A stream is over, after `events` that were made here; at `now`, in Unix seconds.
+        """A stream is over, after `events` that were made here.
 
         `problem` is None too where another worker has written the end, which then tells it.
         """
         self._ended_events += events
+        now = self._now()
         ends, failures = self._minute(now)
         ends[birth.provider] += 1
         if problem is not None and ending in {Ending.FAILED, Ending.INTERRUPTED}:
@@ -119,9 +120,7 @@ class Tally:
 
     # --- what is told of it -----------------------------------------------------------------
 
-    def look(
-        self, running: Counter[str], running_events: int, *, clock_s: float, now: float
-    ) -> Lately:
+    def look(self, running: Counter[str], running_events: int, *, clock_s: float) -> Lately:
         """What there is since the look before, at `clock_s` of a clock that only goes forward.
 
         `running` are the streams of each provider now, and `running_events` all of theirs.
@@ -136,7 +135,7 @@ class Tally:
             events_per_s=round(made / passed_s, 1) if passed_s > 0 else 0.0,
             first_waits=added(first for first, _ in self._looks),
             gaps=added(gaps for _, gaps in self._looks),
-            providers=self._providers(running, int(now // 60)),
+            providers=self._providers(running, int(self._now() // 60)),
             troubles=tuple(self._troubles),
         )
 

@@ -78,6 +78,7 @@ def test_it_goes_on_by_itself_when_a_worker_is_killed(tmp_path: Path) -> None:
             await page.until("#n-workers", "^2 workers$")
             pids = await pids_of(page)
             assert len(pids) == 2
+            await page.until("#streams", await ask_for(url, "slow"))
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
             await page.until("#said", "The (connection was closed|server cannot be reached)")
@@ -88,6 +89,7 @@ def test_it_goes_on_by_itself_when_a_worker_is_killed(tmp_path: Path) -> None:
                 while await pids_of(page) & pids:
                     await asyncio.sleep(0.2)
             assert not await page.value("document.querySelector('#main').matches('.stale')")
+            assert "slow" in await page.until("#troubles", "stream_interrupted")
 
     with serving(tmp_path, config(tmp_path, workers=2)) as served:
         asyncio.run(watch(served.url))

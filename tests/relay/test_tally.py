@@ -20,16 +20,30 @@ def make_birth(*, model: str = "demo", provider: str = "said") -> Birth:
     return Birth(stream, "me", "openai.chat", model, provider, created_at=NOON, retention_s=60)
 
 
-def look(tally: Tally, *, events: int = 0, clock_s: float = 0, now: float = NOON) -> Lately:
-    return tally.look(Counter(), events, clock_s=clock_s, now=now)
+class Clock:
+    """One that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.at = NOON
+
+    def now(self) -> float:
+        return self.at
+
+
+def make_tally() -> Tally:
+    return Tally(Clock().now)
+
+
+def look(tally: Tally, *, events: int = 0, clock_s: float = 0) -> Lately:
+    return tally.look(Counter(), events, clock_s=clock_s)
 
 
 def test_the_pace_is_of_the_time_between_two_looks_and_an_end_changes_nothing_of_it() -> None:
-    tally = Tally()
+    tally = make_tally()
 
     first = look(tally, events=100, clock_s=10)
     second = look(tally, events=160, clock_s=12)
-    tally.ended(make_birth(), Ending.COMPLETED, None, NOON, events=170)
+    tally.ended(make_birth(), Ending.COMPLETED, None, events=170)
     third = look(tally, events=0, clock_s=14)
     fourth = look(tally, events=0, clock_s=16)
 
@@ -38,7 +52,7 @@ def test_the_pace_is_of_the_time_between_two_looks_and_an_end_changes_nothing_of
 
 
 def test_waits_are_told_of_for_five_looks() -> None:
-    tally = Tally()
+    tally = make_tally()
     tally.heard_first(0.5)
     tally.heard(0.02)
     tally.heard(0.02)
@@ -50,7 +64,7 @@ def test_waits_are_told_of_for_five_looks() -> None:
 
 @given(st.lists(st.floats(0.001, 60), min_size=1, max_size=200), st.sampled_from([0.5, 0.99]))
 def test_a_quantile_is_right_to_a_tenth(waits: list[float], share: float) -> None:
-    tally = Tally()
+    tally = make_tally()
     for wait_s in waits:
         tally.heard(wait_s)
 
@@ -62,7 +76,7 @@ def test_a_quantile_is_right_to_a_tenth(waits: list[float], share: float) -> Non
 
 
 def test_a_quantile_of_nothing_is_none_and_beyond_the_bounds_it_is_the_last_of_them() -> None:
-    tally = Tally()
+    tally = make_tally()
     tally.heard(1e6)
 
     assert quantile_s([], 0.5) is None
@@ -70,13 +84,16 @@ def test_a_quantile_of_nothing_is_none_and_beyond_the_bounds_it_is_the_last_of_t
 
 
 def test_ends_and_failures_of_a_provider_are_told_of_for_ten_minutes() -> None:
-    tally = Tally()
-    tally.ended(make_birth(), Ending.COMPLETED, None, NOON)
-    tally.ended(make_birth(), Ending.FAILED, BROKEN, NOON + 60)
-    tally.ended(make_birth(), Ending.CANCELLED, Problem(499, "c", "."), NOON + 60)
+    clock = Clock()
+    tally = Tally(clock.now)
+    tally.ended(make_birth(), Ending.COMPLETED, None)
+    clock.at = NOON + 60
+    tally.ended(make_birth(), Ending.FAILED, BROKEN)
+    tally.ended(make_birth(), Ending.CANCELLED, Problem(499, "c", "."))
 
     def told(now: float) -> tuple[int, int] | None:
-        found = look(tally, now=now).providers.get("said")
+        clock.at = now
+        found = look(tally).providers.get("said")
         return None if found is None else (found.ended, found.failed)
 
     assert told(NOON + 60) == (3, 1)
@@ -85,10 +102,10 @@ def test_ends_and_failures_of_a_provider_are_told_of_for_ten_minutes() -> None:
 
 
 def test_troubles_are_the_newest_and_an_end_that_another_worker_wrote_is_none() -> None:
-    tally = Tally()
+    tally = make_tally()
     for number in range(25):
-        tally.ended(make_birth(model=f"m{number}"), Ending.FAILED, BROKEN, NOON + number)
-    tally.ended(make_birth(), Ending.INTERRUPTED, None, NOON)
+        tally.ended(make_birth(model=f"m{number}"), Ending.FAILED, BROKEN)
+    tally.ended(make_birth(), Ending.INTERRUPTED, None)
 
     models = [trouble.model for trouble in look(tally).troubles]
 
@@ -96,10 +113,10 @@ def test_troubles_are_the_newest_and_an_end_that_another_worker_wrote_is_none() 
 
 
 def test_the_largest_of_it_is_small() -> None:
-    tally = Tally()
+    tally = make_tally()
     for number in range(40):
         birth = make_birth(model="m" * 200, provider=f"{number:0>64}")
-        tally.ended(birth, Ending.FAILED, BROKEN, NOON)
+        tally.ended(birth, Ending.FAILED, BROKEN)
     for _ in range(1_000):
         for wait_s in WAIT_BOUNDS_S:
             tally.heard(wait_s)
