@@ -16,7 +16,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from tests.chaos.plan import Transport, has_content, plan_legs, plan_wish
+from tests.chaos.plan import Transport, has_content, plan_legs, plan_wish, steady_legs
 from tests.chaos.processes import Worker
 from tests.chaos.reading import PASSING, Passing, Reader, Refused, refuse, serving
 from tests.chaos.record import Anomaly, Fault, History, Watched
@@ -54,11 +54,15 @@ class Client:
         seed: int,
         key: str,
         transports: tuple[Transport, ...],
+        *,
+        is_steady: bool = False,
     ) -> None:
         self.watched: dict[str, Watched] = {}
         """Every stream of this key."""
         self.anomalies: list[Anomaly] = []
         self.creates = 0
+        self.refusals: list[tuple[int, str | None]] = []
+        """Status and `retry-after` of creates that led to no stream; 0 if the line broke."""
         self.held_s = 0.0
         """How long the key stayed with a stream that had ended before its first content."""
         self._http = http
@@ -66,6 +70,7 @@ class Client:
         self._seed = seed
         self._key = key
         self._transports = transports
+        self._is_steady = is_steady
         self._wish = plan_wish(seed, key)
         self._rng = random.Random(f"{seed} client {key}")
 
@@ -105,7 +110,11 @@ class Client:
             worker = await serving(self._workers, self._rng.randrange(len(self._workers)))
             try:
                 return await self._post(worker.url, is_streamed=is_streamed)
-            except (Passing, *PASSING):
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(_RETRY_S)
+            except (Passing, *PASSING) as error:
+                if not isinstance(error, Passing):
+                    self.refusals.append((0, repr(error)))
                 await asyncio.sleep(_RETRY_S)
 
     async def _post(self, url: str, *, is_streamed: bool) -> Made:
@@ -128,6 +137,7 @@ class Client:
             text = await answer.text()
             if answer.status == 202:
                 return Made(msgspec.json.decode(text, type=_Found).id, None)
+            self.refusals.append((answer.status, answer.headers.get("Retry-After")))
             try:
                 refuse(answer.status, text)
             except Refused as refused:
@@ -159,13 +169,12 @@ class Client:
         watched.state = await self._state(stream)
 
     def _reader(self, watched: Watched, number: int) -> Reader:
-        legs = plan_legs(
-            self._seed,
-            f"{self._key} {len(self.watched)}",
-            number,
-            len(self._workers),
-            self._transports,
-        )
+        count, name = len(self._workers), f"{self._key} {len(self.watched)}"
+        if self._is_steady:
+            transport = self._transports[number % len(self._transports)]
+            legs = steady_legs(self._rng.randrange(count), count, transport)
+        else:
+            legs = plan_legs(self._seed, name, number, count, self._transports)
         history = History(watched.id, f"reader {number}", watched.known, time.monotonic())
         watched.histories.append(history)
         return Reader(self._http, self._workers, history, legs)

@@ -4,6 +4,7 @@ Owns the answers that the provider gives, the way of every reader and the hours 
 same seed draws the same plan; how the processes interleave is the machine's, and is not planned.
 """
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
@@ -70,7 +71,7 @@ class Blow(NamedTuple):
     down_s: float = 0.0
 
 
-def plan_answer(seed: int, key: str, turn: int) -> Answer:
+def plan_answer(seed: int, key: str, turn: int, *, longest_s: float) -> Answer:
     """The answer to ask number `turn` (from 1) with idempotency key `key`."""
     rng = random.Random(f"{seed} answer {key} {turn}")
     said = [_chunk(key, turn, _OPENING)]
@@ -85,7 +86,7 @@ def plan_answer(seed: int, key: str, turn: int) -> Answer:
         f'{len(said)},"total_tokens":{len(said) + 3}}}}}'
     )
     said.append("[DONE]")
-    return Answer(tuple(said), tuple(_paced(rng, said, lasts_s=rng.uniform(1.0, 12.0))))
+    return Answer(tuple(said), tuple(_paced(rng, said, lasts_s=rng.uniform(0.1, 1.0) * longest_s)))
 
 
 def answer_id(key: str, turn: int) -> str:
@@ -160,6 +161,12 @@ def plan_legs(
             cut_s=rng.choice((0.5, 3.0, 8.0, 1000.0)),
             pause_s=rng.choice((0.0, 0.05, 0.3, 0.8)),
         )
+
+
+def steady_legs(first: int, workers: int, transport: Transport) -> Iterator[Leg]:
+    """The way of a reader that never cuts its line; each time it goes to the next worker."""
+    for number in itertools.count(first):
+        yield Leg(transport, number % workers, take=1 << 60, cut_s=1000.0, pause_s=0.05)
 
 
 def plan_blows(

@@ -192,11 +192,16 @@ class Worker:
         self._process.kill()
 
     async def stop(self) -> int:
-        """SIGTERM; its exit code. The next life begins at once."""
-        assert self._process is not None, "it serves"
-        self.lives[-1].ended_at = time.monotonic()
-        self._process.send_signal(signal.SIGTERM)
-        return await self._process.wait()
+        """SIGTERM; its exit code. The next life begins at once.
+
+        Until it is gone it is taken to serve, for who asks it does not know better.
+        """
+        process, life = self._process, self.lives[-1]
+        assert process is not None, "it serves"
+        process.send_signal(signal.SIGTERM)
+        code = await process.wait()
+        life.ended_at = time.monotonic()
+        return code
 
     async def live(self, http: aiohttp.ClientSession) -> None:
         """One life after the other, until cancelled. The last one is ended in good order."""
@@ -228,7 +233,7 @@ class Worker:
             serving.cancel()
         if life.ended_at is None:
             life.ended_at = time.monotonic()
-            if life.serving_at is not None or code != 1:  # 1: the store is away
+            if code != (1 if life.serving_at is None else 0):  # 1: the store is away
                 self.failures.append(f"life {life.name} ended by itself with {code}")
 
     async def _until_serving(self, http: aiohttp.ClientSession, life: Life) -> None:
@@ -242,10 +247,11 @@ class Worker:
 
 
 @asynccontextmanager
-async def provider(folder: Path, seed: int) -> AsyncIterator[str]:
-    """The address of a provider whose book is ``asked.jsonl``."""
+async def provider(book: Path, seed: int, longest_s: float) -> AsyncIterator[str]:
+    """The address of a provider."""
+    words = (str(seed), str(book), str(longest_s))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.chaos.provider", str(seed), str(folder / "asked.jsonl")),
+        *(sys.executable, "-m", "tests.chaos.provider", *words),
         cwd=_ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -1,7 +1,7 @@
 """A provider that gives planned answers, and writes down what it sent to whom.
 
-Runs in a process of its own: ``python -m tests.chaos.provider SEED FILE`` prints its port, and
-ends when its stdin does. It speaks OpenAI Chat Completions; the idempotency key stands in the
+Runs in a process of its own: ``python -m tests.chaos.provider SEED FILE LONGEST_S`` prints its
+port, and ends when its stdin does. No answer lasts much longer than LONGEST_S. It speaks OpenAI Chat Completions; the idempotency key stands in the
 prompt, for a provider does not get the header. FILE is the truth to compare with: a line when it
 is asked, and one with everything that it has written, when that ask is over.
 """
@@ -31,8 +31,9 @@ _LAST_CHUNK = b"0\r\n\r\n"
 class Book:
     """What is written down, a line of JSON each."""
 
-    def __init__(self, seed: int, file: Path) -> None:
+    def __init__(self, seed: int, file: Path, longest_s: float) -> None:
         self.seed = seed
+        self.longest_s = longest_s
         self._turns: Counter[str] = Counter()
         self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
@@ -59,7 +60,9 @@ class Playing:
         self._transport = transport
         self._book = book
         self._asked = asked
-        self._answer: Answer = plan_answer(book.seed, asked.key, asked.turn)
+        self._answer: Answer = plan_answer(
+            book.seed, asked.key, asked.turn, longest_s=book.longest_s
+        )
         self._next = 0
         self._events = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -143,11 +146,10 @@ class Connection(asyncio.Protocol):
         self._playing = Playing(self._transport, self._book, asked)
 
 
-async def serve(seed: int, file: Path) -> None:
+async def serve(book: Book) -> None:
     """Serve on a free port, which is printed, until stdin ends."""
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
-    book = Book(seed, file)
     server = await loop.create_server(lambda: Connection(book), "127.0.0.1", 0, backlog=2048)
     loop.add_reader(sys.stdin.fileno(), over.set)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -156,4 +158,4 @@ async def serve(seed: int, file: Path) -> None:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(int(sys.argv[1]), Path(sys.argv[2])))
+        runner.run(serve(Book(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))))

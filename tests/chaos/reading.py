@@ -152,8 +152,10 @@ class Reader:
         rest = b""
         try:
             async for chunk in answer.content.iter_any():
-                *blocks, rest = (rest + chunk).split(b"\n\n")
                 now = time.monotonic()
+                if _HEARTBEAT in chunk:
+                    self._history.heartbeats.append((now, self._history.legs[-1]))
+                *blocks, rest = (rest + chunk).split(b"\n\n")
                 for block in blocks:
                     if self._hear_block(block, now):
                         take -= 1
@@ -206,6 +208,7 @@ class Reader:
             await asyncio.sleep(leg.pause_s)
 
 
+_HEARTBEAT = b": ping\n"
 _DONE = b"[DONE]"
 _QUOTED_DONE = b'"[DONE]"'
 """How JSON says the one data that is no JSON."""

@@ -86,6 +86,8 @@ class History:
         """It was told that there is, and will be, nothing more."""
         self.ending: str | None = None
         """How the stream ended, where the transport tells."""
+        self.heartbeats: list[tuple[float, str]] = []
+        """When each came, and on which leg."""
         self.legs: list[str] = []
         self.listening: list[tuple[float, float]] = []
         """When it had a request under way; the rest is its own pauses."""

@@ -1,4 +1,4 @@
-"""One run: the processes, the clients, the kills, and then the verdict.
+"""The stage, the crowd and the blows of a run, and what comes of it.
 
 Owns the order of things. What is planned is drawn from the seed (`plan`), what happened is
 judged by `verdict`; here they are only brought together, and every wait has a bound.
@@ -8,8 +8,10 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import msgspec
@@ -39,14 +41,27 @@ class Order(msgspec.Struct, frozen=True):
     seed: int
     folder: Path
     streams: int = 300
+    """That run or are read at a time."""
     workers: int = 4
     worker_kills: int = 30
     store_kills: int = 10
     seconds: float = 45.0
     """In which the kills happen."""
     lease_s: float = 2.0
+    heartbeat_s: float = 15.0
+    drain_s: float = 5.0
+    longest_s: float = 12.0
+    """That an answer lasts, about."""
     transports: tuple[plan.Transport, ...] = ("sse", "poll")
     store: str = ""
+
+
+class Stage(NamedTuple):
+    """What is there before anybody comes."""
+
+    http: aiohttp.ClientSession
+    store: Store
+    workers: list[Worker]
 
 
 class Report(msgspec.Struct):
@@ -65,19 +80,86 @@ class Report(msgspec.Struct):
     """How late this process itself was, at most: no wait is known better than that."""
 
 
+@asynccontextmanager
+async def stage(order: Order) -> AsyncIterator[Stage]:
+    """A store, a provider and workers that all serve."""
+    order.folder.mkdir(parents=True, exist_ok=True)
+    store = Store(order.folder, processes.store_program(order.store))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        try:
+            await store.start()
+            async with processes.provider(_book(order), order.seed, order.longest_s) as provider:
+                config = {
+                    "store": store.url,
+                    "provider": provider,
+                    "lease_s": order.lease_s,
+                    "heartbeat_s": order.heartbeat_s,
+                    "drain_s": order.drain_s,
+                }
+                async with processes.workers(order.folder, order.workers, http, config) as workers:
+                    yield Stage(http, store, workers)
+        finally:
+            await store.stop()
+
+
+def _book(order: Order) -> Path:
+    return order.folder / "asked.jsonl"
+
+
+class Crowd:
+    """So many clients at a time: when one has what it wanted, the next one comes."""
+
+    def __init__(self, order: Order, made: Callable[[str], Client]) -> None:
+        self.clients: list[Client] = []
+        self.is_closed = False
+        """Nobody comes any more; who is there stays to the end."""
+        self._order = order
+        self._made = made
+        self._numbers = itertools.count(1)
+        self._rng = random.Random(f"{order.seed} crowd")
+        self._coming: asyncio.Task[None] | None = None
+
+    def open(self, ramp_s: float) -> None:
+        """Let the first ones come, all within so many seconds."""
+        self._coming = asyncio.create_task(self._come(ramp_s))
+
+    async def close(self) -> None:
+        """Wait until all have gone, but not for ever: what they lack then, they lack."""
+        assert self._coming is not None, "open"
+        self.is_closed = True
+        await asyncio.wait({self._coming}, timeout=_CALM_S)
+        self._coming.cancel()
+        await asyncio.wait({self._coming})
+        if not self._coming.cancelled():
+            self._coming.result()
+
+    async def _come(self, ramp_s: float) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._order.streams):
+                tasks.create_task(self._place(self._rng.random() * ramp_s))
+
+    async def _place(self, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        while True:
+            client = self._made(f"key-{next(self._numbers):06}")
+            self.clients.append(client)
+            await client.live()
+            if self.is_closed:
+                return
+
+
 class Blows:
     """Carries out the kills."""
 
-    def __init__(self, order: Order, store: Store, workers: Sequence[Worker]) -> None:
+    def __init__(self, order: Order, stage: Stage) -> None:
         self.worker_kills = 0
         self.store_kills = 0
         self._order = order
-        self._store = store
-        self._workers = workers
+        self._stage = stage
 
     async def strike(self) -> None:
         """All of them, at their hours, or as soon after as there is somebody to be killed."""
-        order = self._order
+        order, stage = self._order, self._stage
         begun = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for blow in plan.plan_blows(
@@ -90,38 +172,10 @@ class Blows:
                 await asyncio.sleep(begun + blow.at_s - time.monotonic())
                 if blow.worker is None:
                     self.store_kills += 1
-                    tasks.create_task(self._store.kill(blow.down_s))
+                    tasks.create_task(stage.store.kill(blow.down_s))
                 else:
-                    (await serving(self._workers, blow.worker)).kill()
+                    (await serving(stage.workers, blow.worker)).kill()
                     self.worker_kills += 1
-
-
-class Crowd:
-    """So many clients at a time: when one has what it wanted, the next one begins."""
-
-    def __init__(self, order: Order, http: aiohttp.ClientSession, workers: list[Worker]) -> None:
-        self.clients: list[Client] = []
-        self.is_over = False
-        self._order = order
-        self._http = http
-        self._workers = workers
-        self._numbers = itertools.count(1)
-        self._rng = random.Random(f"{order.seed} crowd")
-
-    async def come(self) -> None:
-        """Until `is_over`; returns when the last one has gone."""
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(self._order.streams):
-                tasks.create_task(self._place(self._rng.random() * _RAMP_S))
-
-    async def _place(self, wait_s: float) -> None:
-        await asyncio.sleep(wait_s)
-        while not self.is_over:
-            order = self._order
-            key = f"key-{next(self._numbers):06}"
-            client = Client(self._http, self._workers, order.seed, key, order.transports)
-            self.clients.append(client)
-            await client.live()
 
 
 class Lag:
@@ -142,43 +196,29 @@ class Lag:
 async def chaos(order: Order) -> Report:
     """Do it, and judge it."""
     begun = time.monotonic()
-    order.folder.mkdir(parents=True, exist_ok=True)
     lag = Lag()
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as http:
-        store = Store(order.folder, processes.store_program(order.store))
-        watching = asyncio.create_task(lag.watch())
-        try:
-            await store.start()
-            async with processes.provider(order.folder, order.seed) as provider:
-                config = {
-                    "store": store.url,
-                    "provider": provider,
-                    "lease_s": order.lease_s,
-                    "heartbeat_s": 15,
-                    "drain_s": 5,
-                }
-                async with processes.workers(order.folder, order.workers, http, config) as workers:
-                    crowd, blows, broken = await _live_through(order, http, store, workers)
-        finally:
-            watching.cancel()
-            await store.stop()
-    book = read_book(order.folder / "asked.jsonl")
-    run = Run(
-        book=book,
-        watched=[each for client in crowd.clients for each in client.watched.values()],
-        lives=[life for worker in workers for life in worker.lives],
-        outages=store.outages,
-        lease_s=order.lease_s,
-    )
+    watching = asyncio.create_task(lag.watch())
+    try:
+        async with stage(order) as staged:
+            http, store, workers = staged
+            crowd = Crowd(
+                order, lambda key: Client(http, workers, order.seed, key, order.transports)
+            )
+            blows = Blows(order, staged)
+            crowd.open(_RAMP_S)
+            await asyncio.sleep(_RAMP_S)
+            await blows.strike()
+            await crowd.close()
+            left = await unsettled(store)
+    finally:
+        watching.cancel()
+    run = account(order, crowd.clients, staged)
     verdict = judge(run)
-    for client in crowd.clients:
-        verdict.anomalies += client.anomalies
-    verdict.anomalies += broken + _broken(workers)
+    verdict.anomalies += left
     return Report(
         verdict=verdict,
         streams=len(run.watched),
-        asks=sum(isinstance(line, Asked) for line in book),
+        asks=sum(isinstance(line, Asked) for line in run.book),
         creates=sum(client.creates for client in crowd.clients),
         worker_kills=blows.worker_kills,
         store_kills=blows.store_kills,
@@ -188,24 +228,22 @@ async def chaos(order: Order) -> Report:
     )
 
 
-async def _live_through(
-    order: Order, http: aiohttp.ClientSession, store: Store, workers: list[Worker]
-) -> tuple[Crowd, Blows, list[Anomaly]]:
-    crowd, blows = Crowd(order, http, workers), Blows(order, store, workers)
-    coming = asyncio.create_task(crowd.come())
-    await asyncio.sleep(_RAMP_S)
-    await blows.strike()
-    crowd.is_over = True
-    await asyncio.wait({coming}, timeout=_CALM_S)
-    if not coming.done():
-        coming.cancel()
-        await asyncio.wait({coming})
-    elif coming.exception() is not None:
-        raise AssertionError("a client broke") from coming.exception()
-    return crowd, blows, await _unsettled(store)
+def account(order: Order, clients: Sequence[Client], staged: Stage) -> Run:
+    """Everything that is known once the stage is empty."""
+    return Run(
+        book=read_book(_book(order)),
+        watched=[each for client in clients for each in client.watched.values()],
+        lives=[life for worker in staged.workers for life in worker.lives],
+        outages=staged.store.outages,
+        lease_s=order.lease_s,
+        noted=[
+            *(anomaly for client in clients for anomaly in client.anomalies),
+            *_broken(staged.workers),
+        ],
+    )
 
 
-async def _unsettled(store: Store) -> list[Anomaly]:
+async def unsettled(store: Store) -> list[Anomaly]:
     """Nothing runs, so nothing counts as running; and every key in the store has its expiry."""
     until = time.monotonic() + _SETTLED_S
     while (left := await store.running()) and time.monotonic() < until:

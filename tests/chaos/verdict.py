@@ -28,6 +28,8 @@ class Run(msgspec.Struct):
     lives: Sequence[Life]
     outages: Sequence[Outage]
     lease_s: float
+    noted: Sequence[Anomaly] = ()
+    """What was noticed at once."""
 
 
 class Wait(NamedTuple):
@@ -54,7 +56,7 @@ def judge(run: Run) -> Verdict:
     """Every promise, for every stream."""
     asked = {(line.key, line.turn): line for line in run.book if isinstance(line, Asked)}
     sent = {(line.key, line.turn): line for line in run.book if isinstance(line, Sent)}
-    verdict = Verdict([], [], Counter(), 0)
+    verdict = Verdict([*run.noted], [], Counter(), 0)
     by_key: dict[str, list[Watched]] = defaultdict(list)
     for watched in run.watched:
         by_key[watched.key].append(watched)
@@ -161,7 +163,9 @@ def _wrongly_ended(
     if ending != "interrupted" or not any(
         each.killed_at is not None and each.killed_at < over_at for each in suspects
     ):
-        yield Anomaly(Fault.WRONG_ENDING, watched.id, f"{ending}, but its worker lived")
+        known = "nobody knows of" if life is None else life.name
+        what = f"{ending} at {over_at:.2f}, but its worker {known} lived"
+        yield Anomaly(Fault.WRONG_ENDING, watched.id, what)
 
 
 def _asked_twice(key: str, asks: int, streams: Sequence[Watched]) -> Iterable[Anomaly]:
