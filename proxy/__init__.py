@@ -49,6 +49,10 @@ Ledger
     What a namespace keeps beside its journals: idempotency claims, lists, running streams.
 Sweep
     The round that finds streams whose producer died, and writes their ending.
+Worker, Supervisor
+    A process that serves; the one that starts several, replaces those that die, and stops them.
+Drain
+    The way down of a worker: readers that can resume go on elsewhere, streams come to their end.
 
 A token's way lies along the folders: ``upstream`` (tokens come), ``store`` (tokens wait),
 ``downstream`` (tokens leave). ``relay`` is the heart; ``wire`` (what bytes mean) and

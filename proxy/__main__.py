@@ -19,24 +19,22 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.app import serve
-from proxy.config import Config, describe, parse
+from proxy.config import Config, describe
 from proxy.config.expectations import expected
 from proxy.config.tables import Host, Name
 from proxy.errors import ConfigInvalid, MidstreamError
 from proxy.observe import Observer, open_log
 from proxy.policy.keys import RANDOM_BYTES, digest, new_secret
+from proxy.serving import ConfigFile, serve
 
 _OK = 0
 _FAILED = 1
 _INVALID = 2
 _STOPPED = 130  # what a shell reports of a program that Ctrl-C ended
 _SHIPPED = Path(__file__).with_name("config.toml")
-_FILE_CHARS_MAX = 2 * 1024 * 1024  # chosen: over what `parse` takes, so that it can say so
-_SECRET_CHARS_MAX = 64 * 1024  # chosen: over what a secret may have; /dev/zero has an end here
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
-Serve = Callable[[Config, Observer], int]
+Serve = Callable[[Config, ConfigFile, Observer], int]
 
 
 def main() -> None:
@@ -68,13 +66,15 @@ def run(arguments: Sequence[str], env: Mapping[str, str], serve: Serve) -> int:
 
 def _serve(asked: argparse.Namespace, env: Mapping[str, str], serve: Serve) -> int:
     path = _find(asked.config, env)
-    config = _load(path, env, host=asked.host, port=asked.port)
-    return serve(config, open_log(config.server.log, sys.stderr))
+    file = ConfigFile(path, env, asked.host, asked.port)
+    config = file.parse(file.read())
+    return serve(config, file, open_log(config.server.log, sys.stderr))
 
 
 def _check(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
     path = _find(asked.file, env)
-    config = _load(path, env)
+    file = ConfigFile(path, env)
+    config = file.parse(file.read())
     sys.stdout.write(f"{path} is valid.\n\n{describe(config, time.time())}")
     return _OK
 
@@ -111,34 +111,6 @@ def _find(given: str | None, env: Mapping[str, str]) -> Path:
         return Path(named)
     here = Path("config.toml")
     return here if here.exists() else _SHIPPED
-
-
-def _load(
-    path: Path, env: Mapping[str, str], *, host: str | None = None, port: int | None = None
-) -> Config:
-    """Raises `ConfigInvalid`; each of its problems names the file."""
-    try:
-        text = _read_text(path, _FILE_CHARS_MAX)
-        return parse(text, env, _read_secret, host=host, port=port)
-    except ConfigInvalid as invalid:
-        problems = invalid.problems
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        problems = (f"line {line}: this is not UTF-8",)
-    except OSError as error:
-        problems = (f"it cannot be read: {error.strerror or type(error).__name__}",)
-    listed = "".join(f"\n  {problem}" for problem in problems)
-    raise ConfigInvalid((f"{path} is not valid:{listed}",))
-
-
-def _read_secret(path: str) -> str:
-    """What ``file:PATH`` refers to. Raises `OSError` or `ValueError`."""
-    return _read_text(Path(path), _SECRET_CHARS_MAX)
-
-
-def _read_text(path: Path, chars_max: int) -> str:
-    with path.open(encoding="utf-8-sig") as file:
-        return file.read(chars_max)
 
 
 # --- the arguments ------------------------------------------------------------------------------

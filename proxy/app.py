@@ -1,49 +1,35 @@
 """The composition root: knows every class, holds no rule."""
 
-import asyncio
 import secrets
-import signal
-import socket
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from types import FrameType
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
-import uvicorn
-import uvloop
+import msgspec
 from litestar import Litestar
 from litestar.datastructures import State as AppState
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
-from proxy.config import Config
+from proxy.config import Config, needs_restart
 from proxy.downstream.desk import Desk, HttpSettings
 from proxy.downstream.front import Front
 from proxy.downstream.generate import generate_routes
-from proxy.downstream.http import HttpLimits, limited_protocol
 from proxy.downstream.models import models_routes
 from proxy.downstream.operator import operator_routes
 from proxy.downstream.problems import handle_error
 from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
-from proxy.errors import DataInUse, StoreUnavailable
+from proxy.downstream.websocket.handshake import websocket_routes
 from proxy.observe import Observer
 from proxy.policy.keys import Keyring
 from proxy.policy.routes import Routes
 from proxy.relay.switchboard import Settings, Switchboard
 from proxy.relay.writer import Limits
 from proxy.store.opening import OpenStore, open_store
-from proxy.upstream.providers import build_providers
+from proxy.upstream.providers import Fleet
+from proxy.wire.dialect import Dialect
 from proxy.wire.dialects import all_dialects
-
-_EXIT_FAILED = 1
-"""A port in use, or a store out of reach."""
-_KEEP_ALIVE_S = 75
-"""Of an idle connection. Chosen: longer than the 60 s after which load balancers drop theirs, so
-that none sends a request into a connection that is just being closed."""
-_CLOSE_S = 5
-"""For answers that are under way when everything else has ended."""
 
 
 class WallClock:
@@ -62,116 +48,28 @@ class SystemEntropy:
         return secrets.token_bytes(count)
 
 
-class Server(uvicorn.Server):
-    """uvicorn, told to drain: streams first, then readers, then connections.
+class App(msgspec.Struct, frozen=True):
+    """The whole proxy but for its socket."""
 
-    uvicorn's own way down waits for open streams for ever, or tells them their client has
-    left, and ends the process by raising the signal again before anything is put away.
-    """
-
-    def __init__(self, config: uvicorn.Config, switchboard: Switchboard, drain_s: float) -> None:
-        super().__init__(config)
-        self._switchboard = switchboard
-        self._drain_s = drain_s
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop without cutting anybody off. A second signal hurries."""
-        await self._switchboard.drain(self._drain_s, hurry=lambda: self.force_exit)
-        self._switchboard.send_readers_away()
-        await super().shutdown(sockets)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal: the first one drains, the next one stops."""
-        del sig, frame
-        self.force_exit = self.should_exit
-        self.should_exit = True
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Our own, because uvicorn's raises the signal again at the end."""
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = {sig: signal.signal(sig, self.handle_exit) for sig in signals}
-        try:
-            yield
-        finally:
-            for sig, handler in before.items():
-                signal.signal(sig, handler)
-
-
-def serve(config: Config, observer: Observer) -> int:
-    """Serve until told to stop; the process's exit code."""
-    try:
-        listening = _listen(config.server.host, config.server.port)
-    except OSError as error:
-        return _refuse(
-            f"cannot listen on {config.server.host}:{config.server.port}: {error.strerror}"
-        )
-    with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            return runner.run(_serve(config, observer, listening))
-        except (DataInUse, StoreUnavailable) as error:
-            return _refuse(f"{error} {getattr(error, 'reason', '')}".strip())
-
-
-def _refuse(sentence: str) -> int:
-    sys.stderr.write(f"midstream: {sentence}\n")
-    return _EXIT_FAILED
-
-
-def _warn(sentence: str) -> None:
-    sys.stderr.write(f"midstream: warning: {sentence}\n")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host, port), family=family, backlog=2048)
-    listening.setblocking(False)
-    return listening
-
-
-async def _serve(config: Config, observer: Observer, listening: socket.socket) -> int:
-    async with running_app(config, observer) as (app, switchboard, store):
-        host, port = listening.getsockname()[:2]
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        is_open = not config.keys
-        access = "open access" if is_open else f"{len(config.keys)} key(s)"
-        address = config.store.address
-        sys.stderr.write(f"Midstream listens on {url}, store: {address}, {access}\n")
-        for warning in store.warnings:
-            _warn(warning)
-        observer.started(url, address, is_open=is_open)
-        limits = config.server
-        uvicorn_config = uvicorn.Config(
-            app,
-            http=limited_protocol(
-                HttpLimits(
-                    header_bytes_max=limits.header_bytes_max,
-                    header_count_max=limits.header_count_max,
-                    headers_s=limits.headers_s,
-                    body_s=limits.body_s,
-                    linger_s=config.streams.reader_stall_s,
-                )
-            ),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=limits.connections_max,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_CLOSE_S,
-        )
-        await Server(uvicorn_config, switchboard, limits.drain_s).serve(sockets=[listening])
-    return 0
+    asgi: ASGIApp
+    switchboard: Switchboard
+    store: OpenStore
+    reload: Callable[[Config], None]
+    """Go by another config from now on; what needs a restart stays as it is, and is told."""
 
 
 @asynccontextmanager
 async def running_app(
-    config: Config, observer: Observer
-) -> AsyncIterator[tuple[ASGIApp, Switchboard, OpenStore]]:
-    """The whole proxy but for its socket, while inside."""
+    config: Config,
+    observer: Observer,
+    *,
+    on_trouble: Callable[[str], None],
+    store_url: str | None = None,
+) -> AsyncIterator[App]:
+    """The whole proxy but for its socket, while inside.
+
+    `store_url` is that of the embedded store, if somebody else owns its server.
+    """
     clock, entropy, dialects = WallClock(), SystemEntropy(), all_dialects()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
@@ -180,12 +78,12 @@ async def running_app(
                 lease_s=config.streams.lease_s,
                 clock=clock,
                 entropy=entropy,
-                on_trouble=_warn,
+                on_trouble=on_trouble,
+                embedded_url=store_url,
             )
         )
-        providers = build_providers(config.providers)
-        for provider in providers.values():
-            stack.push_async_callback(provider.close)
+        fleet = Fleet(config.providers)
+        stack.push_async_callback(fleet.close)
         switchboard = Switchboard(
             store.journal,
             store.ledger,
@@ -193,39 +91,59 @@ async def running_app(
             entropy,
             observer,
             dialects,
-            Settings(
-                lease_s=config.streams.lease_s,
-                grace_s=config.store.grace_s,
-                heartbeat_s=config.streams.heartbeat_s,
-                streams_max=config.server.streams_max,
-                limits=Limits(
-                    event_bytes_max=config.streams.event_bytes_max,
-                    stream_bytes_max=config.streams.stream_bytes_max,
-                ),
-            ),
+            _settings(config),
         )
         await stack.enter_async_context(switchboard.running())
         desk = Desk(
             switchboard=switchboard,
             dialects=dialects,
-            providers=providers,
-            routes=Routes(
-                config.models, {name: dialect.path for name, dialect in dialects.items()}
-            ),
+            providers=fleet.providers,
+            routes=_routes(config, dialects),
             keyring=Keyring(config.keys),
             observer=observer,
-            settings=HttpSettings(
-                body_bytes_max=config.server.body_bytes_max,
-                heartbeat_s=config.streams.heartbeat_s,
-                reader_stall_s=config.streams.reader_stall_s,
-                first_content_s=config.streams.first_content_s,
-                retention_s=config.store.retention_s,
-                retention_max_s=config.store.retention_max_s,
-                detach=config.streams.detach,
-            ),
+            settings=_http_settings(config),
             ping=store.ping,
         )
-        yield Front(_litestar(desk), observer, entropy), switchboard, store
+
+        def reload(changed: Config) -> None:
+            """Everything that can fail comes first. Raises `ConfigInvalid`."""
+            desk.providers = fleet.change(changed.providers, switchboard.providers_in_use())
+            desk.routes = _routes(changed, dialects)
+            desk.keyring = Keyring(changed.keys)
+            desk.settings = _http_settings(changed)
+            observer.reloaded(needs_restart(config, changed))
+
+        yield App(Front(_litestar(desk), observer, entropy), switchboard, store, reload)
+
+
+def _settings(config: Config) -> Settings:
+    return Settings(
+        lease_s=config.streams.lease_s,
+        grace_s=config.store.grace_s,
+        heartbeat_s=config.streams.heartbeat_s,
+        streams_max=config.server.streams_max,
+        limits=Limits(
+            event_bytes_max=config.streams.event_bytes_max,
+            stream_bytes_max=config.streams.stream_bytes_max,
+        ),
+    )
+
+
+def _http_settings(config: Config) -> HttpSettings:
+    return HttpSettings(
+        body_bytes_max=config.server.body_bytes_max,
+        message_bytes_max=config.server.message_bytes_max,
+        heartbeat_s=config.streams.heartbeat_s,
+        reader_stall_s=config.streams.reader_stall_s,
+        first_content_s=config.streams.first_content_s,
+        retention_s=config.store.retention_s,
+        retention_max_s=config.store.retention_max_s,
+        detach=config.streams.detach,
+    )
+
+
+def _routes(config: Config, dialects: dict[str, Dialect]) -> Routes:
+    return Routes(config.models, {name: dialect.path for name, dialect in dialects.items()})
 
 
 def _litestar(desk: Desk) -> Litestar:
@@ -235,6 +153,7 @@ def _litestar(desk: Desk) -> Litestar:
             *generate_routes(desk),
             *streams_routes(desk),
             *models_routes(desk),
+            *websocket_routes(desk),
             *operator_routes(desk, openapi_json()),
         ],
         exception_handlers={Exception: handle_error, HTTPException: handle_error},

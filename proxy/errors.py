@@ -15,7 +15,10 @@
     │   ├── StreamGone              410
     │   ├── BodyTooLarge            413
     │   ├── UnsupportedMediaType    415
-    │   └── IdempotencyMismatch     422
+    │   ├── IdempotencyMismatch     422
+    │   ├── UpgradeRequired         426
+    │   ├── AlreadySubscribed       on a WebSocket
+    │   └── SubscriptionLimit       on a WebSocket
     ├── ProviderError               the provider's
     │   ├── ProviderRefused         it answered with an error status
     │   ├── ProviderReported        it sent an error inside the stream
@@ -245,6 +248,45 @@ class IdempotencyMismatch(CallerError):
 
     def __str__(self) -> str:
         return "This Idempotency-Key was used with another path or body."
+
+
+class UpgradeRequired(CallerError):
+    """The path is for WebSockets, and the request is no handshake of one."""
+
+    status = 426
+    code = "upgrade_required"
+
+    def __str__(self) -> str:
+        return (
+            "This path takes WebSocket handshakes (RFC 6455, version 13) alone; "
+            "GET /v1/streams/{id}/events needs none."
+        )
+
+
+class AlreadySubscribed(CallerError):
+    """One connection reads a stream once."""
+
+    code = "already_subscribed"
+
+    def __init__(self, stream: StreamId) -> None:
+        super().__init__(stream)
+        self.stream = stream
+
+    def __str__(self) -> str:
+        return f"This connection reads {self.stream} already; unsubscribe from it first."
+
+
+class SubscriptionLimit(CallerError):
+    """More streams than one connection may read at a time."""
+
+    code = "subscription_limit"
+
+    def __init__(self, streams_max: int) -> None:
+        super().__init__(streams_max)
+        self.streams_max = streams_max
+
+    def __str__(self) -> str:
+        return f"This connection already reads {self.streams_max} streams; open another one."
 
 
 # --- the provider's fault ----------------------------------------------------------------

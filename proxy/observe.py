@@ -11,13 +11,14 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TextIO
 
-from proxy.errors import MidstreamError, ProviderRefused, ProviderStalled
+from proxy.errors import ConfigInvalid, MidstreamError, ProviderRefused, ProviderStalled
 from proxy.stream import Birth, Ending, StreamId, Usage
 
 FIELDS = (
+    "worker",
     "method",
     "route",
     "status",
@@ -40,6 +41,9 @@ FIELDS = (
     "url",
     "store",
     "is_open",
+    "pid",
+    "exit_code",
+    "needs_restart",
     "reason",
     "logger",
     "exception",
@@ -68,6 +72,31 @@ class Observer:
     def started(self, url: str, store: str, *, is_open: bool) -> None:
         """It listens. `store` is the store's address without credentials."""
         self._tell(logging.INFO, "started", url=url, store=store, is_open=is_open)
+
+    def worker_died(self, worker: int, pid: int, exit_code: int | None, lived_s: float) -> None:
+        """A worker ended without being told to. A signal's number is negative."""
+        self._tell(
+            logging.ERROR,
+            "worker_died",
+            worker=worker,
+            pid=pid,
+            exit_code=exit_code,
+            seconds=round(lived_s, 1),
+        )
+
+    def worker_leaves(self, worker: int, pid: int) -> None:
+        """A worker drains by itself, and another one takes its place."""
+        self._tell(logging.INFO, "worker_leaves", worker=worker, pid=pid)
+
+    def reloaded(self, needs_restart: Sequence[str]) -> None:
+        """Another config is in force, but for the keys in `needs_restart`."""
+        level = logging.WARNING if needs_restart else logging.INFO
+        self._tell(level, "reloaded", needs_restart=", ".join(needs_restart) or None)
+
+    def config_refused(self, invalid: ConfigInvalid) -> None:
+        """A changed config is not valid, and changes nothing. Its problems quote no values."""
+        for problem in invalid.problems:
+            self._tell(logging.ERROR, "config_refused", reason=problem)
 
     def draining(self, streams: int, drain_s: float) -> None:
         """It was told to stop and waits for `streams` producers, at most `drain_s` seconds."""
@@ -169,7 +198,9 @@ class Observer:
         self._logger.log(level, fact, extra={"fields": fields})
 
 
-def open_log(form: Literal["text", "json"], stream: TextIO) -> Observer:
+def open_log(
+    form: Literal["text", "json"], stream: TextIO, *, worker: int | None = None
+) -> Observer:
     """Send everything that is logged in this process to `stream`, a line each.
 
     Takes the place of whatever handlers other libraries have put up, so call it after the
@@ -177,7 +208,7 @@ def open_log(form: Literal["text", "json"], stream: TextIO) -> Observer:
     libraries are shown, what they say below that is not.
     """
     handler = _Lines(stream)
-    handler.setFormatter(_Line(form))
+    handler.setFormatter(_Line(form, worker))
     handler.addFilter(_is_ours_or_a_warning)
     root = logging.getLogger()
     root.handlers = [handler]
@@ -202,18 +233,19 @@ class _Lines(logging.StreamHandler[TextIO]):
 class _Line(logging.Formatter):
     """A record as one line of ASCII."""
 
-    def __init__(self, form: Literal["text", "json"]) -> None:
+    def __init__(self, form: Literal["text", "json"], worker: int | None) -> None:
         super().__init__()
         self._is_json = form == "json"
+        self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
         """Of a foreign record only where it was made is kept, and what was raised there."""
         if record.name == _LOGGER:
             fact = record.getMessage()
-            fields: Mapping[str, Value] = record.__dict__["fields"]
+            fields: Mapping[str, Value] = {"worker": self._worker, **record.__dict__["fields"]}
         else:
             fact = "library"
-            fields = _foreign_fields(record)
+            fields = {"worker": self._worker, **_foreign_fields(record)}
         told = {name: fields[name] for name in FIELDS if fields.get(name) is not None}
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         stamp = f"{moment}.{int(record.msecs):03d}Z"

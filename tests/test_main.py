@@ -15,6 +15,7 @@ from proxy.config import Config, parse
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
 from proxy.policy.keys import Keyring, Role, is_mistyped
+from proxy.serving import ConfigFile
 
 CANARY = "CANARY-4f1d-of-some-length"
 KEY = f'[keys.a]\nsha256 = "{"0" * 64}"\n'
@@ -43,7 +44,8 @@ class Serving:
         self._raises = raises
         self._code = code
 
-    def __call__(self, config: Config, observer: Observer) -> int:
+    def __call__(self, config: Config, source: ConfigFile, observer: Observer) -> int:
+        assert source.parse(source.read()).server == config.server
         self.config = config
         observer.started(config.server.url, config.store.address, is_open=not config.keys)
         if self._raises:

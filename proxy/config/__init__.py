@@ -21,6 +21,7 @@ from proxy.config.tables import (
     Server,
     Store,
     Streams,
+    needs_restart,
 )
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "Store",
     "Streams",
     "describe",
+    "needs_restart",
     "parse",
 ]

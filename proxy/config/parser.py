@@ -108,6 +108,8 @@ class _Reading:
         streams = self._section("streams", Streams)
         if store:
             rules.check_store(store, self._problems)
+        if server and store:
+            rules.check_workers(server, store, self._problems)
         if streams:
             rules.check_streams(streams, self._problems)
         declared = self._named("providers", Name)

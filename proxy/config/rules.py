@@ -65,6 +65,15 @@ def _wrong_address(address: str) -> str | None:
     return None
 
 
+def check_workers(server: Server, store: Store, problems: Problems) -> None:
+    """What one process keeps in its memory, another does not see."""
+    if server.workers > 1 and store.kind == "memory":
+        problems.add(
+            ("server", "workers"),
+            'must be 1 with the store in memory: set [store] url to "embedded", or to a Redis',
+        )
+
+
 def check_streams(streams: Streams, problems: Problems) -> None:
     """An event must fit into a stream."""
     if streams.event_bytes_max > streams.stream_bytes_max:

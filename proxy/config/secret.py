@@ -29,6 +29,14 @@ class Secret:
         """The value itself. Ask for it where it is sent, and keep it nowhere."""
         return self._value
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return (self._value, self.source) == (other._value, other.source)
+
+    def __hash__(self) -> int:
+        return hash(self.source)
+
     def __repr__(self) -> str:
         return f"Secret({self.source or 'set'})"
 

@@ -64,12 +64,14 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
     host: Host = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
     drain_s: Annotated[float, Meta(ge=0, le=3600)] = 20.0
     headers_s: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
     body_s: Annotated[float, Meta(ge=0.1, le=3600)] = 30.0
     header_bytes_max: Annotated[int, Meta(ge=1 * _KIB, le=1 * _MIB)] = 32 * _KIB
     header_count_max: Annotated[int, Meta(ge=10, le=10_000)] = 100
     body_bytes_max: Annotated[int, Meta(ge=1 * _KIB, le=1 * _GIB)] = 32 * _MIB
+    message_bytes_max: Annotated[int, Meta(ge=1 * _KIB, le=1 * _GIB)] = 4 * _MIB
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     streams_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 2000
     log: Literal["text", "json"] = "text"
@@ -242,3 +244,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[Route, ...]
     keys: tuple[Key, ...]
     off: tuple[Off, ...]
+
+
+_RELOADED = {
+    "server": {"body_bytes_max"},
+    "store": {"retention_s", "retention_max_s"},
+    "streams": {"detach", "first_content_s", "reader_stall_s"},
+}
+"""What a running process can take from a changed file, of the sections that are not by name."""
+
+
+def needs_restart(before: Config, after: Config) -> tuple[str, ...]:
+    """The keys that a changed file sets to something else, and a running process cannot."""
+    return tuple(
+        f"[{section}] {name}"
+        for section, reloaded in _RELOADED.items()
+        for name in getattr(before, section).__struct_fields__
+        if name not in reloaded
+        and getattr(getattr(before, section), name) != getattr(getattr(after, section), name)
+    )

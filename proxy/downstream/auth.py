@@ -20,8 +20,13 @@ def authenticate(desk: Desk, headers: Mapping[str, str]) -> Principal:
     """The principal of a request. Raises `NotAuthenticated`, or `NotPermitted` for the web."""
     if desk.keyring.is_open:
         refuse_the_web(headers)
+    return identify(desk, read_credential(headers))
+
+
+def identify(desk: Desk, credential: str) -> Principal:
+    """Whom a credential speaks for now; with open access, any or none. Else `NotAuthenticated`."""
+    if desk.keyring.is_open:
         return desk.keyring.open_principal
-    credential = _credential(headers)
     if not credential:
         raise NotAuthenticated(
             "A key is needed: send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'."
@@ -32,7 +37,8 @@ def authenticate(desk: Desk, headers: Mapping[str, str]) -> Principal:
     return principal
 
 
-def _credential(headers: Mapping[str, str]) -> str:
+def read_credential(headers: Mapping[str, str]) -> str:
+    """The key that the headers carry, or an empty string."""
     key = headers.get("x-api-key", "").strip()
     if key:
         return key

@@ -1,4 +1,8 @@
-"""What every handler needs, in one place. Built once by the composition root."""
+"""What every handler needs, in one place. Built by the composition root.
+
+What surprises: providers, routes, keyring and settings are put anew when the config is reloaded,
+so a handler asks the desk for them with each request, and keeps none.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -17,6 +21,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     """What the handlers are told by the config."""
 
     body_bytes_max: int
+    message_bytes_max: int
     heartbeat_s: float
     reader_stall_s: float
     first_content_s: float
@@ -26,7 +31,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     detach: Detach
 
 
-class Desk(msgspec.Struct, frozen=True):
+class Desk(msgspec.Struct):
     """See the module."""
 
     switchboard: Switchboard

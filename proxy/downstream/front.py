@@ -2,7 +2,6 @@
 
 import asyncio
 
-from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from proxy.observe import Observer
@@ -18,10 +17,7 @@ class Front:
         self._entropy = entropy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
-            return
+        """Serve one request, or one WebSocket to its end."""
         begun = asyncio.get_running_loop().time()
         state = scope.setdefault("state", {})
         state["request_id"] = "req_" + self._entropy.random_bytes(12).hex()
@@ -30,7 +26,7 @@ class Front:
             await self._app(scope, receive, send)
         finally:
             self._observer.served(
-                method=scope["method"],
+                method=str(scope.get("method", "GET")),  # a handshake is one
                 route=str(scope.get("path_template", "")),
                 status=state.get("status", 499),
                 ms=(asyncio.get_running_loop().time() - begun) * 1000,

@@ -6,8 +6,7 @@ reader too, and so is a repeat with `Last-Event-ID`, which never creates.
 """
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -16,48 +15,23 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Scope
 
 from proxy.downstream.auth import authenticate
+from proxy.downstream.create import BORN_EVERY_S, Call, call_wishes, create, read_call
 from proxy.downstream.describe import stream_headers, view
 from proxy.downstream.desk import Desk
 from proxy.downstream.exchange import Answer, json_answer, read_body, read_headers
 from proxy.downstream.folded import FoldedAnswer
 from proxy.downstream.problems import problem_answer
 from proxy.downstream.sse import EventStream, SseSettings
-from proxy.downstream.wishes import PASSED_ON_HEADERS, Wishes, read_wishes
-from proxy.errors import (
-    IdempotencyMismatch,
-    MalformedRequest,
-    StoreUnavailable,
-    StreamGone,
-)
-from proxy.policy.keys import Principal
-from proxy.relay.ports import Claim, UpstreamRequest
-from proxy.relay.producer import Producer, Work
-from proxy.stream import Birth, State, StreamId
-from proxy.wire.dialect import Ask, Dialect
+from proxy.errors import IdempotencyMismatch, MalformedRequest, StreamGone
+from proxy.relay.producer import Producer
+from proxy.stream import State, StreamId
+from proxy.wire.dialect import Dialect
 
 Hold = Callable[[], Awaitable[ASGIApp | None]]
 """What may answer in a stream's stead, when it is known whether the stream has failed."""
 
-_BORN_WITHIN_S = 3.0
-"""How long a repeat waits for a stream whose claim is there, but whose journal is not yet: its
-creator is between two round trips to the store, or died there."""
-_BORN_EVERY_S = 0.05
-_CLAIM_TRIES = 2
 _FINISH_S = 2.0
 """How long an early failure waits for its idempotency key to be released."""
-
-
-class Call(msgspec.Struct, frozen=True):
-    """One POST, read as far as it must be understood."""
-
-    scope: Scope
-    headers: Mapping[str, str]
-    principal: Principal
-    wishes: Wishes
-    dialect: Dialect
-    ask: Ask
-    fingerprint: bytes
-    """SHA-256 of path and body: what an idempotency key is bound to."""
 
 
 def generate_routes(desk: Desk) -> list[HTTPRouteHandler]:
@@ -74,100 +48,24 @@ def _route(desk: Desk, dialect: Dialect) -> HTTPRouteHandler:
 
 
 async def _generate(desk: Desk, dialect: Dialect, request: Request) -> ASGIApp:  # type: ignore[type-arg]
-    headers = read_headers(request.scope)
+    scope = request.scope
+    headers = read_headers(scope)
     principal = authenticate(desk, headers)
-    settings = desk.settings
-    wishes = read_wishes(
-        headers,
-        detach=settings.detach,
-        retention_s=settings.retention_s,
-        retention_max_s=settings.retention_max_s,
-    )
-    body = await read_body(request, headers, settings.body_bytes_max)
-    call = Call(
-        scope=request.scope,
-        headers=headers,
-        principal=principal,
-        wishes=wishes,
-        dialect=dialect,
-        ask=dialect.read_ask(body),
-        fingerprint=hashlib.sha256(dialect.path.encode() + b"\n" + body).digest(),
-    )
+    wishes = call_wishes(desk, headers)
+    body = await read_body(request, headers, desk.settings.body_bytes_max)
+    call = read_call(principal, wishes, dialect, headers, body)
     if wishes.last_event_id is not None:
-        return await _resume(desk, call, wishes.last_event_id)
-    return await _create(desk, call)
+        state = await _find(desk, call)
+        return await _answer(desk, scope, call, state, wishes.last_event_id, None)
+    state, producer = await create(desk, call)
+    return await _answer(desk, scope, call, state, 0, producer)
 
 
-# --- creating ----------------------------------------------------------------------------------
+# --- resuming -------------------------------------------------------------------------------------
 
 
-async def _create(desk: Desk, call: Call) -> ASGIApp:
-    """A new stream; or the one that the idempotency key has made before."""
-    key = call.wishes.idempotency_key
-    claim = None if key is None else Claim(key, call.fingerprint)
-    for _ in range(_CLAIM_TRIES):
-        birth, work = _plan(desk, call)
-        made = await desk.switchboard.start(birth, work, claim)
-        if isinstance(made, Producer):
-            return await _answer(desk, call, State(birth=birth, epoch=1, last_id=0), 0, made)
-        if not made.is_same_request:
-            raise IdempotencyMismatch
-        state = await _born(desk, made.stream, _BORN_WITHIN_S)
-        if state is None or state.is_erased:
-            # Its creator died before the journal was begun, or it is kept no longer: the key is
-            # free again. Look once more after that: see `Producers.start`.
-            assert key is not None, "a repeat has a key"
-            await desk.switchboard.give_back(call.principal.owner, key, made.stream)
-            state = await _born(desk, made.stream, 0)
-        if state is not None and not state.is_erased:
-            producer = desk.switchboard.producer(made.stream)
-            return await _answer(desk, call, state, 0, producer)
-    raise StoreUnavailable("it keeps claims, but not what they claim")
-
-
-def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
-    """Who is to be asked what, and the stream it makes. Pure but for id and clock."""
-    ask, wishes = call.ask, call.wishes
-    target = desk.routes.resolve(ask.model, call.principal.models)
-    provider = desk.providers[target.provider]
-    desk.routes.check_dialect(ask.model, call.dialect.name, provider.dialects)
-    passed_on = [(name, call.headers[name]) for name in PASSED_ON_HEADERS if name in call.headers]
-    birth = Birth(
-        id=desk.switchboard.new_id(),
-        owner=call.principal.owner,
-        dialect=call.dialect.name,
-        model=ask.model,
-        provider=target.provider,
-        created_at=desk.switchboard.clock.now(),
-        retention_s=wishes.retention_s,
-        detach=wishes.detach,
-        tag=wishes.tag,
-        idempotency_key=wishes.idempotency_key,
-    )
-    request = UpstreamRequest(
-        dialect=call.dialect.name,
-        model=target.model,
-        body=call.dialect.upstream_body(ask, target.model),
-        headers=passed_on,
-    )
-    return birth, Work(provider, request, call.dialect, call.dialect.translator(ask))
-
-
-# --- repeating and resuming -----------------------------------------------------------------------
-
-
-async def _born(desk: Desk, stream: StreamId, within_s: float) -> State | None:
-    loop = asyncio.get_running_loop()
-    until = loop.time() + within_s
-    while True:
-        (state,) = await desk.switchboard.states([stream])
-        if state is not None or loop.time() >= until:
-            return state
-        await asyncio.sleep(_BORN_EVERY_S)
-
-
-async def _resume(desk: Desk, call: Call, after: int) -> ASGIApp:
-    """A POST with Last-Event-ID: never creates."""
+async def _find(desk: Desk, call: Call) -> State:
+    """The stream of a POST with Last-Event-ID, which never creates."""
     key = call.wishes.idempotency_key
     if key is None:
         raise MalformedRequest(
@@ -181,19 +79,19 @@ async def _resume(desk: Desk, call: Call, after: int) -> ASGIApp:
     stream, fingerprint = found
     if fingerprint != call.fingerprint:
         raise IdempotencyMismatch
-    return await _answer(desk, call, await desk.switchboard.state(stream), after, None)
+    return await desk.switchboard.state(stream)
 
 
 # --- answering ------------------------------------------------------------------------------------
 
 
 async def _answer(
-    desk: Desk, call: Call, state: State, after: int, producer: Producer | None
+    desk: Desk, scope: Scope, call: Call, state: State, after: int, producer: Producer | None
 ) -> ASGIApp:
     """The stream as the client wants it: at once as JSON, whole, or event by event."""
     if state.is_erased:
         raise StreamGone
-    call.scope["state"]["stream"] = state.birth.id
+    scope["state"]["stream"] = state.birth.id
     headers = stream_headers(state, desk.switchboard.clock.now())
     if call.wishes.is_async:
         return json_answer(202, view(state), [*headers, ("preference-applied", "respond-async")])
@@ -204,7 +102,7 @@ async def _answer(
         heartbeat_s=desk.settings.heartbeat_s,
         stall_s=desk.settings.reader_stall_s,
     )
-    failure = _failure(desk, call, state.birth.id, headers, producer)
+    failure = _failure(desk, scope, call, state.birth.id, headers, producer)
     if state.problem is not None and not state.has_content and after == 0:
         failed = await failure()
         if failed is not None:
@@ -254,7 +152,7 @@ def _hold_elsewhere(desk: Desk, stream: StreamId, failure: Hold) -> Hold:
         until = loop.time() + desk.settings.first_content_s
         state = await desk.switchboard.state(stream)
         while not (state.has_content or state.ending or loop.time() >= until):
-            await asyncio.sleep(_BORN_EVERY_S)
+            await asyncio.sleep(BORN_EVERY_S)
             state = await desk.switchboard.state(stream)
         return await failure() if state.problem is not None and not state.has_content else None
 
@@ -263,6 +161,7 @@ def _hold_elsewhere(desk: Desk, stream: StreamId, failure: Hold) -> Hold:
 
 def _failure(
     desk: Desk,
+    scope: Scope,
     call: Call,
     stream: StreamId,
     headers: Sequence[tuple[str, str]],
@@ -288,6 +187,6 @@ def _failure(
             return None
         if state.has_content:
             problem = msgspec.structs.replace(problem, is_retryable=False)
-        return problem_answer(call.scope, problem, call.dialect, tuple(headers))
+        return problem_answer(scope, problem, call.dialect, tuple(headers))
 
     return failure

@@ -2,16 +2,21 @@
 
 uvicorn with httptools takes headers without end, and waits for them for ever; and an ASGI
 application can neither see what a client has not taken yet nor drop a connection. All four
-are mended here, and nothing else is changed.
+are mended here. A connection becomes a WebSocket only where one is served and there is room for
+it: any other wish to upgrade is passed over, and answered as the plain request that it also is.
 """
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from proxy.downstream.websocket.protocol import WebSocketProtocol
+
 EXTENSION = "midstream.wire"
 """The key of a `Wire` in ``scope["extensions"]``."""
+WS_PATH = "/v1/ws"
+"""Where a connection may become a WebSocket."""
 
 
 class Wire:
@@ -52,6 +57,8 @@ class LimitedProtocol(HttpToolsProtocol):
     """See the module. `limits` is set by `limited_protocol`."""
 
     limits: HttpLimits
+    keeps_alive: ClassVar[bool] = True
+    """Whether a connection may be used again; not when the process is about to stop."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's signature
         super().__init__(*args, **kwargs)
@@ -59,6 +66,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._is_receiving = False
         self._is_refused = False
+        self._is_upgrading = False
         self._unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -101,7 +109,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """From here on the body's deadline runs."""
         self._arm(self.limits.body_s)
+        self._is_upgrading = self.parser.should_upgrade() and self._may_be_websocket()
         super().on_headers_complete()
+        if not self.keeps_alive and self.cycle is not None:
+            self.cycle.keep_alive = False
+        if self.parser.should_upgrade() and not self._is_upgrading:
+            self.cycle.keep_alive = False  # the parser takes nothing after a wish to upgrade
 
     def on_message_complete(self) -> None:
         """The request is here."""
@@ -127,6 +140,44 @@ class LimitedProtocol(HttpToolsProtocol):
             self._watch_unsent()
         elif self.transport.get_write_buffer_size() > 0:
             self.transport.abort()
+
+    # --- WebSocket ----------------------------------------------------------------------------
+
+    def _may_be_websocket(self) -> bool:
+        """Whether this is a handshake of RFC 6455 4.1, for what is served, and there is room.
+
+        Not while an earlier answer is still under way on the connection.
+        """
+        headers = dict(self.headers)
+        is_idle = self.cycle is None or self.cycle.response_complete
+        is_full = self.limit_concurrency is not None and self.limit_concurrency <= max(
+            len(self.connections), len(self.tasks)
+        )
+        return (
+            self.url.partition(b"?")[0] == WS_PATH.encode()
+            and self.parser.get_method() == b"GET"
+            and self.parser.get_http_version() == "1.1"
+            and self._get_upgrade() == b"websocket"
+            and headers.get(b"sec-websocket-version") == b"13"
+            and b"sec-websocket-key" in headers
+            and is_idle
+            and not is_full
+        )
+
+    def _should_upgrade(self) -> bool:
+        return self._is_upgrading
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: the answer says it."""
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over, and what its request said; nothing here waits any more."""
+        self._disarm()
+        self.connections.discard(self)
+        protocol = WebSocketProtocol(self.config, self.server_state, self.app_state)
+        protocol.connection_made(self.transport)
+        protocol.take_over(self.url, self.headers)
+        self.transport.set_protocol(protocol)
 
     # --- limits -------------------------------------------------------------------------------
 

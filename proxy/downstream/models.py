@@ -5,7 +5,9 @@ once in a while, and a provider that does not answer leaves its models out, not 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
+from weakref import WeakKeyDictionary
 
 import msgspec
 from litestar import Request, get
@@ -28,33 +30,37 @@ _ASK_S = 5.0
 """How long a list waits for a provider."""
 
 
+class _Known:
+    """What one provider has said, and when it was asked."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.models: Sequence[ProviderModel] = ()
+        self.asked_at: float | None = None
+
+
 class Catalogue:
     """What the providers say they have, remembered for a while."""
 
-    def __init__(self, providers: Mapping[str, Provider]) -> None:
-        self._providers = providers
-        self._known: dict[str, tuple[float, Sequence[ProviderModel]]] = {}
-        self._locks = {name: asyncio.Lock() for name in providers}
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[Provider, _Known] = WeakKeyDictionary()
 
-    async def models_of(self, name: str) -> Sequence[ProviderModel]:
+    async def models_of(self, provider: Provider) -> Sequence[ProviderModel]:
         """The models of a provider; none if it cannot say."""
         loop = asyncio.get_running_loop()
-        async with self._locks[name]:
-            known = self._known.get(name)
-            if known is not None and loop.time() - known[0] < _KEEP_S:
-                return known[1]
-            try:
-                async with asyncio.timeout(_ASK_S):
-                    models = await self._providers[name].models()
-            except (ProviderError, TimeoutError):
-                models = known[1] if known else ()
-            self._known[name] = (loop.time(), models)
-            return models
+        known = self._known.setdefault(provider, _Known())
+        async with known.lock:
+            if known.asked_at is None or loop.time() - known.asked_at >= _KEEP_S:
+                with suppress(ProviderError, TimeoutError):  # then what it said before
+                    async with asyncio.timeout(_ASK_S):
+                        known.models = await provider.models()
+                known.asked_at = loop.time()
+            return known.models
 
 
 def models_routes(desk: Desk) -> list[HTTPRouteHandler]:
     """All routes of this module."""
-    catalogue = Catalogue(desk.providers)
+    catalogue = Catalogue()
 
     @get("/v1/models")
     async def list_models(request: Request) -> ASGIApp:  # type: ignore[type-arg]
@@ -87,7 +93,7 @@ async def _usable(desk: Desk, catalogue: Catalogue, principal: Principal) -> lis
         provider = desk.routes.resolve(name, allowed).provider
         found[name] = ProviderModel(name, owned_by=provider)
     for route in desk.routes.patterns:
-        for model in await catalogue.models_of(route.target.provider):
+        for model in await catalogue.models_of(desk.providers[route.target.provider]):
             name = route.name.replace("*", model.id) if route.name.endswith("/*") else model.id
             if name in found or not is_allowed(allowed, name) or route.serve(name) is None:
                 continue

@@ -16,6 +16,7 @@ from proxy.errors import (
     MethodNotAllowed,
     MidstreamError,
     RouteNotFound,
+    UpgradeRequired,
 )
 from proxy.stream import Problem
 from proxy.wire.dialect import Dialect
@@ -83,8 +84,12 @@ def handle_error(request: Request, error: Exception) -> ErrorResponse:  # type: 
         desk.observer.internal_error(error, request=request_id(request.scope))
     headers = read_headers(request.scope)
     dialect = dialect_of_caller(request.scope, headers, desk.dialects)
-    allow = [("allow", _allowed_methods(request))] if isinstance(own, MethodNotAllowed) else []
-    return ErrorResponse(problem_answer(request.scope, own.problem(), dialect, tuple(allow)))
+    extra: tuple[tuple[str, str], ...] = ()
+    if isinstance(own, MethodNotAllowed):
+        extra = (("allow", _allowed_methods(request)),)
+    elif isinstance(own, UpgradeRequired):  # RFC 9110 15.5.22, RFC 6455 4.4
+        extra = (("upgrade", "websocket"), ("sec-websocket-version", "13"))
+    return ErrorResponse(problem_answer(request.scope, own.problem(), dialect, extra))
 
 
 def _allowed_methods(request: Request) -> str:  # type: ignore[type-arg]

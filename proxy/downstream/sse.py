@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, HTTPResponseBodyEvent, Receive, Scope, Send
 from proxy.downstream.exchange import Headers, common_headers, request_id
 from proxy.downstream.http import EXTENSION, Wire
 from proxy.downstream.leaving import close_on_leave, unless_left
+from proxy.downstream.watchdog import Watchdog
 from proxy.errors import StreamGone
 from proxy.relay.cursor import Cursor
 from proxy.relay.tail import Batch
@@ -28,7 +29,6 @@ _AWAY_MS = 250
 _AWAY_SPREAD_MS = 1500
 """When those come back who were sent away: not at once, and not all at the same moment."""
 
-_CHECKS_PER_STALL = 6
 _FLUSH_S = 1.0
 """How long a connection that is broken off may take to send what it has."""
 
@@ -78,7 +78,8 @@ class EventStream:
             await send(start)  # type: ignore[arg-type]
             # Litestar looks into each message for the start, which it has seen now.
             send = scope["state"].get("send", send)
-            watchdog = Watchdog(scope, self._settings.stall_s)
+            wire = _wire(scope)
+            watchdog = Watchdog(wire.unsent_bytes, self._settings.stall_s, wire.abort)
             try:
                 await self._send_events(send, watchdog)
                 if cursor.is_sent_away and not (cursor.is_at_end or cursor.is_closed):
@@ -100,7 +101,7 @@ class EventStream:
         headers.extend((name.encode(), value.encode()) for name, value in self._headers)
         return headers
 
-    async def _send_events(self, send: Send, watchdog: "Watchdog") -> None:
+    async def _send_events(self, send: Send, watchdog: Watchdog) -> None:
         cursor, settings = self._cursor, self._settings
         is_first = True
         while True:
@@ -155,34 +156,3 @@ def _wire(scope: Scope) -> Wire:
     wire: Wire | None = (scope.get("extensions") or {}).get(EXTENSION)  # type: ignore[assignment]
     assert wire is not None, "served by our own protocol"
     return wire
-
-
-class Watchdog:
-    """Aborts a connection whose client takes nothing for `stall_s` while something is unsent."""
-
-    def __init__(self, scope: Scope, stall_s: float) -> None:
-        self.sent_bytes = 0
-        """What was given to the connection so far."""
-        self._wire = _wire(scope)
-        self._stall_s = stall_s
-        self._every_s = stall_s / _CHECKS_PER_STALL
-        self._loop = asyncio.get_running_loop()
-        self._taken_bytes = 0
-        self._progress_at = self._loop.time()
-        self._timer = self._loop.call_later(self._every_s, self._check)
-
-    def stop(self) -> None:
-        """The response is over, or its end is in the hands of the connection."""
-        self._timer.cancel()
-
-    def _check(self) -> None:
-        now = self._loop.time()
-        unsent = self._wire.unsent_bytes()
-        taken = self.sent_bytes - unsent
-        if unsent == 0 or taken > self._taken_bytes:
-            self._taken_bytes = max(taken, self._taken_bytes)
-            self._progress_at = now
-        elif now - self._progress_at >= self._stall_s:
-            self._wire.abort()
-            return
-        self._timer = self._loop.call_later(self._every_s, self._check)

@@ -50,6 +50,8 @@ class Principal(msgspec.Struct, frozen=True):
     key_name: str
     role: Role
     models: tuple[str, ...] | None = None
+    expires_at: float | None = None
+    """Unix seconds from which on its credential is refused; None for never."""
 
     @property
     def is_operator(self) -> bool:
@@ -76,7 +78,13 @@ class Keyring:
         key = self._keys.get(digest(credential))
         if key is None or (key.expires_at is not None and key.expires_at <= now):
             return None
-        return Principal(owner=key.owner, key_name=key.name, role=key.role, models=key.models)
+        return Principal(
+            owner=key.owner,
+            key_name=key.name,
+            role=key.role,
+            models=key.models,
+            expires_at=key.expires_at,
+        )
 
 
 def digest(secret: str) -> bytes:

@@ -175,17 +175,18 @@ class Producers(Mapping[StreamId, Producer]):
             else:
                 return
 
-    async def drain(self, drain_s: float, hurry: Callable[[], bool]) -> None:
-        """Take no new streams; wait for those that run, then end them as `interrupted`.
+    async def drain(
+        self, drain_s: float, hurry: Callable[[], bool], readers: Callable[[], int]
+    ) -> None:
+        """Wait for the streams that run, and for `readers()`; then end them as `interrupted`.
 
         Waits at most `drain_s`, and no longer once `hurry()` is true.
         """
-        self.is_draining = True
         loop = asyncio.get_running_loop()
         until = loop.time() + drain_s
         if self._running and drain_s > 0:
             self._observer.draining(len(self._running), drain_s)
-        while self._running and loop.time() < until and not hurry():  # noqa: ASYNC110 - a signal
+        while (self._running or readers()) and loop.time() < until and not hurry():  # noqa: ASYNC110 - a signal
             await asyncio.sleep(_DRAIN_EVERY_S)
         for producer in list(self._running.values()):
             producer.stop(Ending.INTERRUPTED, "its worker was stopped")

@@ -5,6 +5,7 @@ that is fed by bells is subscribed by the first cursor that needs it.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from proxy.errors import StreamGone
 from proxy.relay.cursor import Cursor
@@ -32,6 +33,7 @@ class Readers:
         self._present: dict[Cursor, str] = {}
         self._watching: dict[StreamId, asyncio.Lock] = {}
         self._is_closing = False
+        self._on_send_away: dict[Callable[[], None], None] = {}
 
     def __len__(self) -> int:
         return len(self._cursors)
@@ -159,6 +161,18 @@ class Readers:
         for cursor in list(self._cursors):
             if bound_too or not cursor.is_bound:
                 cursor.send_away()
+        for tell in list(self._on_send_away):
+            tell()
+
+    def on_send_away(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when readers are sent away; at once, if all that come later are."""
+        self._on_send_away[tell] = None
+        if self._is_closing:
+            tell()
+
+    def off_send_away(self, tell: Callable[[], None]) -> None:
+        """Do not, any more."""
+        self._on_send_away.pop(tell, None)
 
     def close(self) -> None:
         """Close every cursor."""

@@ -16,7 +16,7 @@ from proxy.relay.committer import Committer
 from proxy.relay.cursor import Cursor
 from proxy.relay.errands import Errands
 from proxy.relay.lifecycle import Phase
-from proxy.relay.ports import Claim, Clock, Entropy, Journal, Ledger, Listing, Repeat
+from proxy.relay.ports import Claim, Clock, Entropy, Journal, Ledger, Listing, Provider, Repeat
 from proxy.relay.producer import Producer, Work
 from proxy.relay.producers import Producers
 from proxy.relay.readers import Readers
@@ -110,12 +110,26 @@ class Switchboard:
                     task.cancel()
 
     async def drain(self, drain_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
-        """See `Producers.drain`."""
-        await self._producers.drain(drain_s, hurry)
+        """Take no new streams; send on whoever can resume elsewhere; let the others finish.
+
+        Returns when no stream runs here and no reader is bound to its line, or after `drain_s`,
+        or when `hurry()` is true; what then still runs is ended as `interrupted`.
+        """
+        self._producers.is_draining = True
+        self._readers.send_away(bound_too=False)
+        await self._producers.drain(drain_s, hurry, readers=lambda: self._readers.bound)
 
     def send_readers_away(self) -> None:
         """Let every reader look up and see that it is sent away. It resumes elsewhere, or later."""
         self._readers.send_away(bound_too=True)
+
+    def on_send_away(self, tell: Callable[[], None]) -> None:
+        """See `Readers.on_send_away`: for a connection that may have no cursor."""
+        self._readers.on_send_away(tell)
+
+    def off_send_away(self, tell: Callable[[], None]) -> None:
+        """See `Readers.off_send_away`."""
+        self._readers.off_send_away(tell)
 
     @property
     def is_draining(self) -> bool:
@@ -149,6 +163,10 @@ class Switchboard:
         if state is None:
             raise StreamNotFound
         return state
+
+    def providers_in_use(self) -> set[Provider]:
+        """Whom the producers of this process are reading."""
+        return {producer.work.provider for producer in self._producers.values()}
 
     def producer(self, stream: StreamId) -> Producer | None:
         """The producer of a stream, if it is here."""

@@ -24,16 +24,19 @@ class Batch:
     """Events that follow each other, as one cursor gets them in one step.
 
     Cursors at the same place get the same object, so that what a transport makes of it can be
-    kept in `frames` and made once for all of them.
+    kept beside it and made once for all of them.
     """
 
-    __slots__ = ("ending", "events", "frames")
+    __slots__ = ("ending", "events", "frames", "messages")
 
     def __init__(self, events: Sequence[Event], ending: Ending | None) -> None:
         self.events = events
         self.ending = ending
         """Set if the last of `events` is the last of the journal."""
         self.frames: bytes | None = None
+        """As server-sent events."""
+        self.messages: bytes | None = None
+        """As WebSocket messages."""
 
     @property
     def last_id(self) -> int:

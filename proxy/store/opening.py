@@ -33,8 +33,12 @@ async def open_store(
     clock: Clock,
     entropy: Entropy,
     on_trouble: Callable[[str], None],
+    embedded_url: str | None = None,
 ) -> AsyncIterator[OpenStore]:
-    """The store while inside. Raises `StoreUnavailable`, `DataInUse`, `ConfigInvalid`."""
+    """The store while inside. Raises `StoreUnavailable`, `DataInUse`, `ConfigInvalid`.
+
+    `embedded_url` is where the embedded server is, if another process owns it.
+    """
     worker = entropy.random_bytes(8).hex()
     match table.kind:
         case "memory":
@@ -42,9 +46,12 @@ async def open_store(
         case "redis":
             async with _redis(table.url.reveal(), table, worker, lease_s) as store:
                 yield store
+        case "embedded" if embedded_url is not None:
+            async with _redis(embedded_url, table, worker, lease_s) as store:
+                yield store
         case "embedded":
             async with (
-                _embedded(Path(table.path), on_trouble) as url,
+                embedded_store(Path(table.path), on_trouble) as url,
                 _redis(url, table, worker, lease_s) as store,
             ):
                 yield store
@@ -77,8 +84,8 @@ async def _redis(
 
 
 @asynccontextmanager
-async def _embedded(path: Path, on_trouble: Callable[[str], None]) -> AsyncIterator[str]:
-    """The address of a server of our own, kept running."""
+async def embedded_store(path: Path, on_trouble: Callable[[str], None]) -> AsyncIterator[str]:
+    """The address of a server of our own, kept running. Raises as `EmbeddedServer.start` does."""
     server = EmbeddedServer(path, on_trouble=on_trouble)
     await server.start()
     watching = asyncio.create_task(server.watch())

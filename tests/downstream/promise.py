@@ -14,6 +14,7 @@ from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
 from proxy.app import running_app
 from proxy.config import parse
+from proxy.downstream.http import EXTENSION, Wire
 from proxy.downstream.schema import openapi_json
 from proxy.observe import Observer
 
@@ -33,8 +34,8 @@ class Answered(NamedTuple):
 async def running(config: str) -> AsyncIterator["Client"]:
     parsed = parse(config, {}, lambda path: path)
     observer = Observer(logging.getLogger("midstream.test"))
-    async with running_app(parsed, observer) as (app, _, _):
-        yield Client(app)
+    async with running_app(parsed, observer, on_trouble=print) as app:
+        yield Client(app.asgi)
 
 
 class Client:
@@ -69,7 +70,7 @@ class Client:
             "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 2),
-            "extensions": {},
+            "extensions": {EXTENSION: Wire(asyncio.Transport())},
         }
         messages: list[Any] = [{"type": "http.request", "body": raw, "more_body": False}]
         gone = asyncio.Event()

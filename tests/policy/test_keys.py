@@ -33,7 +33,9 @@ def test_a_secret_speaks_for_the_owner_of_its_key() -> None:
     ring = Keyring([ANN, BOB])
 
     assert ring.find("ann's secret", 0.0) == Principal("ann", "ann-web", Role.USER, None)
-    assert ring.find("bob's secret", 0.0) == Principal("bob", "bob", Role.OPERATOR, ("gpt-*",))
+    assert ring.find("bob's secret", 0.0) == Principal(
+        "bob", "bob", Role.OPERATOR, ("gpt-*",), expires_at=1000.0
+    )
 
 
 def test_two_keys_of_one_owner_both_work() -> None:

@@ -9,8 +9,9 @@ from proxy import config
 from proxy.config import Secret
 from proxy.errors import ConfigInvalid
 from proxy.relay.ports import Deadlines
-from proxy.upstream.providers import build_providers
-from tests.upstream.asking import run
+from proxy.upstream.providers import Fleet, build_providers
+from tests.upstream.asking import read, run
+from tests.upstream.fake_provider import FakeProvider, streamed
 
 
 def test_each_table_becomes_a_provider_of_its_kind() -> None:
@@ -54,3 +55,63 @@ def test_only_the_sdks_that_the_config_names_are_loaded(table: str, loaded: set[
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert set(shown.stdout.split()) == loaded
+
+
+# --- while the config changes ------------------------------------------------------------------
+
+
+def test_a_provider_whose_table_is_the_same_stays_and_the_others_are_made_anew() -> None:
+    async def scenario() -> None:
+        key = Secret("sk-anything", "env:KEY")
+        fleet = Fleet(
+            {
+                "kept": config.OpenAIProvider(api_key=key),
+                "changed": config.ScriptedProvider(),
+                "gone": config.ScriptedProvider(),
+            }
+        )
+        before = dict(fleet.providers)
+        after = fleet.change(
+            {
+                "kept": config.OpenAIProvider(api_key=Secret("sk-anything", "env:KEY")),
+                "changed": config.ScriptedProvider(idle_s=7),
+                "new": config.ScriptedProvider(),
+            },
+            in_use=set(),
+        )
+        assert list(after) == ["kept", "changed", "new"]
+        assert after["kept"] is before["kept"]
+        assert after["changed"] is not before["changed"]
+        assert after["changed"].deadlines.idle_s == 7
+        await fleet.close()
+
+    run(scenario())
+
+
+def test_a_change_that_cannot_be_made_changes_nothing() -> None:
+    async def scenario() -> None:
+        fleet = Fleet({"one": config.ScriptedProvider()})
+        before = dict(fleet.providers)
+        with pytest.raises(ConfigInvalid):
+            fleet.change({"two": config.ScriptedProvider(recordings="/nonexistent")}, set())
+        assert fleet.providers == before
+        await fleet.close()
+
+    run(scenario())
+
+
+def test_a_provider_that_is_gone_is_closed_when_nobody_reads_it_any_more() -> None:
+    async def scenario() -> None:
+        async with FakeProvider.running() as far:
+            far.always_plays(streamed([b"data: [DONE]\n\n"]))
+            fleet = Fleet({"old": config.OpenAIProvider(base_url=f"{far.url}/v1")})
+            old = fleet.providers["old"]
+            fleet.change({}, in_use={old})
+            fleet.change({}, in_use={old})
+            await read(old)
+            assert far.open == 1, "kept for the next request"
+            fleet.change({}, in_use=set())
+            await far.until(lambda: far.open == 0)
+            await fleet.close()
+
+    run(scenario())

@@ -1,0 +1,133 @@
+"""A new stream for a request, or the one that its idempotency key has made before.
+
+The one way to a provider, for every transport: what it takes is a `Call`, in which nothing is
+left of how it came. It never answers anybody; it raises, or says which stream it is.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from proxy.downstream.desk import Desk
+from proxy.downstream.wishes import PASSED_ON_HEADERS, Wishes, read_wishes
+from proxy.errors import IdempotencyMismatch, StoreUnavailable
+from proxy.policy.keys import Principal
+from proxy.relay.ports import Claim, UpstreamRequest
+from proxy.relay.producer import Producer, Work
+from proxy.stream import Birth, State, StreamId
+from proxy.wire.dialect import Ask, Dialect
+
+BORN_EVERY_S = 0.05
+"""How often the store is asked for what is about to be there."""
+_BORN_WITHIN_S = 3.0
+"""How long a repeat waits for a stream whose claim is there, but whose journal is not yet: its
+creator is between two round trips to the store, or died there."""
+_CLAIM_TRIES = 2
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request for an answer, read as far as it must be understood."""
+
+    headers: Mapping[str, str]
+    principal: Principal
+    wishes: Wishes
+    dialect: Dialect
+    ask: Ask
+    fingerprint: bytes
+    """SHA-256 of path and body: what an idempotency key is bound to."""
+
+
+class Made(NamedTuple):
+    """What came of a call. `producer` is None if it is not in this process."""
+
+    state: State
+    producer: Producer | None
+
+
+def call_wishes(desk: Desk, headers: Mapping[str, str]) -> Wishes:
+    """What the headers of a call wish for; the config says the rest."""
+    settings = desk.settings
+    return read_wishes(
+        headers,
+        detach=settings.detach,
+        retention_s=settings.retention_s,
+        retention_max_s=settings.retention_max_s,
+    )
+
+
+def read_call(
+    principal: Principal, wishes: Wishes, dialect: Dialect, headers: Mapping[str, str], body: bytes
+) -> Call:
+    """The call that these make. Raises `MalformedRequest`, which names the field."""
+    return Call(
+        headers=headers,
+        principal=principal,
+        wishes=wishes,
+        dialect=dialect,
+        ask=dialect.read_ask(body),
+        fingerprint=hashlib.sha256(dialect.path.encode() + b"\n" + body).digest(),
+    )
+
+
+async def create(desk: Desk, call: Call) -> Made:
+    """See the module. Nothing has reached a provider when it raises."""
+    key = call.wishes.idempotency_key
+    claim = None if key is None else Claim(key, call.fingerprint)
+    for _ in range(_CLAIM_TRIES):
+        birth, work = _plan(desk, call)
+        made = await desk.switchboard.start(birth, work, claim)
+        if isinstance(made, Producer):
+            return Made(State(birth=birth, epoch=1, last_id=0), made)
+        if not made.is_same_request:
+            raise IdempotencyMismatch
+        state = await _born(desk, made.stream, _BORN_WITHIN_S)
+        if state is None or state.is_erased:
+            # Its creator died before the journal was begun, or it is kept no longer: the key is
+            # free again. Look once more after that: see `Producers.start`.
+            assert key is not None, "a repeat has a key"
+            await desk.switchboard.give_back(call.principal.owner, key, made.stream)
+            state = await _born(desk, made.stream, 0)
+        if state is not None and not state.is_erased:
+            return Made(state, desk.switchboard.producer(made.stream))
+    raise StoreUnavailable("it keeps claims, but not what they claim")
+
+
+def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
+    """Who is to be asked what, and the stream it makes. Pure but for id and clock."""
+    ask, wishes = call.ask, call.wishes
+    target = desk.routes.resolve(ask.model, call.principal.models)
+    provider = desk.providers[target.provider]
+    desk.routes.check_dialect(ask.model, call.dialect.name, provider.dialects)
+    passed_on = [(name, call.headers[name]) for name in PASSED_ON_HEADERS if name in call.headers]
+    birth = Birth(
+        id=desk.switchboard.new_id(),
+        owner=call.principal.owner,
+        dialect=call.dialect.name,
+        model=ask.model,
+        provider=target.provider,
+        created_at=desk.switchboard.clock.now(),
+        retention_s=wishes.retention_s,
+        detach=wishes.detach,
+        tag=wishes.tag,
+        idempotency_key=wishes.idempotency_key,
+    )
+    request = UpstreamRequest(
+        dialect=call.dialect.name,
+        model=target.model,
+        body=call.dialect.upstream_body(ask, target.model),
+        headers=passed_on,
+    )
+    return birth, Work(provider, request, call.dialect, call.dialect.translator(ask))
+
+
+async def _born(desk: Desk, stream: StreamId, within_s: float) -> State | None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + within_s
+    while True:
+        (state,) = await desk.switchboard.states([stream])
+        if state is not None or loop.time() >= until:
+            return state
+        await asyncio.sleep(BORN_EVERY_S)

@@ -1,0 +1,1 @@
+"""``GET /v1/ws``: many streams on one WebSocket."""

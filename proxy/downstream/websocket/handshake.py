@@ -1,0 +1,100 @@
+"""``GET /v1/ws``: who may open a WebSocket, and who only learns why not.
+
+A handshake that is refused gets an HTTP answer like any other request. What surprises: a browser
+cannot see that answer, so a bad key that came as a subprotocol, which only browsers have a
+reason to use, is told after the opening, by the close code.
+"""
+
+from typing import Any
+
+from litestar import Request, WebSocket, get, websocket
+from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
+from litestar.types import ASGIApp, Scope
+
+from proxy.downstream.auth import authenticate, identify, read_credential, refuse_the_web
+from proxy.downstream.desk import Desk
+from proxy.downstream.exchange import Answer, common_headers, read_headers, request_id
+from proxy.downstream.http import WS_PATH
+from proxy.downstream.problems import dialect_of_caller, problem_answer
+from proxy.downstream.websocket.protocol import SOCKET, WebSocketProtocol
+from proxy.downstream.websocket.session import BUG, Session
+from proxy.downstream.wishes import PASSED_ON_HEADERS
+from proxy.errors import MalformedRequest, MidstreamError, UpgradeRequired
+
+SUBPROTOCOL = "midstream.v1"
+_AUTH_SUBPROTOCOL = "midstream.auth."
+"""And a key: how a browser says who it is in the handshake. It is never repeated in an answer."""
+
+
+def websocket_routes(desk: Desk) -> list[HTTPRouteHandler | WebsocketRouteHandler]:
+    """The WebSocket, and what a request gets that does not ask for one."""
+
+    @get(WS_PATH, name="ws")
+    async def refuse(request: Request) -> ASGIApp:  # type: ignore[type-arg]
+        authenticate(desk, read_headers(request.scope))
+        raise UpgradeRequired
+
+    @websocket(WS_PATH)
+    async def talk(socket: WebSocket) -> None:  # type: ignore[type-arg]
+        await _talk(desk, socket.scope)
+
+    return [refuse, talk]
+
+
+async def _talk(desk: Desk, scope: Scope) -> None:
+    socket: WebSocketProtocol = scope["extensions"][SOCKET]  # type: ignore[index,assignment]
+    headers = read_headers(scope)
+    await socket.receive()  # ASGI's websocket.connect
+    offered: list[str] = scope["subprotocols"]  # type: ignore[typeddict-item]
+    try:
+        token = _token(desk, headers, offered)
+    except MidstreamError as error:
+        dialect = dialect_of_caller(scope, headers, desk.dialects)
+        await _deny(scope, socket, problem_answer(scope, error.problem(), dialect))
+        return
+    scope["state"]["status"] = 101
+    await socket.send(
+        {
+            "type": "websocket.accept",
+            "subprotocol": SUBPROTOCOL if offered else None,
+            "headers": common_headers(scope),
+        }
+    )
+    socket.forget_handshake()
+    passed_on = {name: headers[name] for name in PASSED_ON_HEADERS if name in headers}
+    try:
+        await Session(desk, socket, request_id(scope), passed_on).run(token)
+    except Exception as error:  # noqa: BLE001 - the connection's root: a bug, told in the log
+        desk.observer.internal_error(error, request=request_id(scope))
+        socket.close(BUG, "something went wrong inside the proxy; its log knows more")
+
+
+def _token(desk: Desk, headers: dict[str, str], offered: list[str]) -> str | None:
+    """The credential that the handshake carries, or None: then the first message has to.
+
+    Raises what refuses the handshake. One from a subprotocol is not looked at yet.
+    """
+    if desk.keyring.is_open:
+        refuse_the_web(headers)
+    if offered and SUBPROTOCOL not in offered:
+        raise MalformedRequest(
+            f"The one subprotocol is {SUBPROTOCOL!r}: offer it, or none.",
+            param="Sec-WebSocket-Protocol",
+        )
+    credential = read_credential(headers)
+    if credential or desk.keyring.is_open:
+        identify(desk, credential)
+        return credential
+    keys = [one for one in offered if one.startswith(_AUTH_SUBPROTOCOL)]
+    return keys[0].removeprefix(_AUTH_SUBPROTOCOL) if keys else None
+
+
+async def _deny(scope: Scope, socket: WebSocketProtocol, answer: Answer) -> None:
+    """Refuse the handshake with an HTTP answer (ASGI's ``websocket.http.response``)."""
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - ASGI has no type for these
+        denial: Any = {**message, "type": f"websocket.{message['type']}"}
+        await socket.send(denial)
+
+    await answer(scope, socket.receive, send)  # type: ignore[arg-type]
+    socket.handshake_complete = True  # else uvicorn takes it for one that nobody answered

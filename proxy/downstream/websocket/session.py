@@ -1,0 +1,290 @@
+"""One client on one WebSocket: listens to it, and does what it says.
+
+Each thing that takes time (a stream that is read, a stream that is made or stopped) is a task of
+its own, so that the client is always listened to: its goodbye is heard, its pings are answered.
+What surprises: when the client leaves, streams that are just being made are not given up half
+way; they are made, and have lost their first reader.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import assert_never
+
+from proxy.downstream.auth import must_own
+from proxy.downstream.create import call_wishes, create, read_call
+from proxy.downstream.desk import Desk
+from proxy.downstream.watchdog import Watchdog
+from proxy.downstream.websocket import messages
+from proxy.downstream.websocket.channel import Channel
+from proxy.downstream.websocket.credential import Credential
+from proxy.downstream.websocket.protocol import WebSocketProtocol
+from proxy.downstream.websocket.subscription import send_events
+from proxy.downstream.wishes import read_event_id, read_stream_id
+from proxy.errors import (
+    AlreadySubscribed,
+    BodyTooLarge,
+    InternalError,
+    MalformedRequest,
+    MidstreamError,
+    NotAuthenticated,
+    NotPermitted,
+    StreamGone,
+    SubscriptionLimit,
+)
+from proxy.stream import State, StreamId
+
+GOING_AWAY = 1001
+BUG = 1011
+BAD_MESSAGE = 4400
+NOT_AUTHENTICATED = 4401
+NOT_PERMITTED = 4403
+TOO_SLOW = 4408
+TOO_MANY_MESSAGES = 4429
+
+_STREAMS_MAX = 100
+"""Read, or in the making, at a time on one connection (the contract)."""
+_AUTH_S = 10.0
+"""For the first message, if the handshake did not say who it is (the contract)."""
+_AUTH_BYTES_MAX = 16 * 1024
+"""Of a message from nobody yet. Chosen: several times the longest credential."""
+_MESSAGES_MAX = 300
+_MESSAGES_PER_S = 50.0
+"""How many messages may come at once, and then in a second. Chosen: whoever comes back subscribes
+to all its streams at once, thrice over; and no person's screen asks for 50 things a second."""
+
+
+class Session:
+    """See the module. `passed_on` are the handshake's headers that go on to a provider."""
+
+    def __init__(
+        self, desk: Desk, socket: WebSocketProtocol, request: str, passed_on: Mapping[str, str]
+    ) -> None:
+        self._desk = desk
+        self._socket = socket
+        self._request = request
+        self._passed_on = passed_on
+        self._watchdog = Watchdog(
+            socket.unsent_bytes, desk.settings.reader_stall_s, self._close_slow
+        )
+        self._channel = Channel(socket, self._watchdog)
+        self._credential = Credential(desk, self._close_lost, self._announce)
+        self._tasks = asyncio.TaskGroup()
+        self._reading: dict[StreamId, asyncio.Task[None]] = {}
+        self._making = 0
+        self._loop = asyncio.get_running_loop()
+        self._allowance = float(_MESSAGES_MAX)
+        self._allowed_at = self._loop.time()
+
+    async def run(self, token: str | None) -> None:
+        """Until either side closes. `token` is None if the handshake had none."""
+        switchboard = self._desk.switchboard
+        try:
+            async with self._tasks:
+                try:
+                    switchboard.on_send_away(self._leave)
+                    if await self._begin(token):
+                        await self._listen()
+                finally:
+                    self._credential.stop()
+                    self._watchdog.stop()
+                    for task in self._reading.values():
+                        task.cancel()
+        finally:
+            switchboard.off_send_away(self._leave)
+
+    # --- who it is ------------------------------------------------------------------------------
+
+    async def _begin(self, token: str | None) -> bool:
+        """Know who it is, and say so; False if that does not come to pass."""
+        self._socket.take_messages_up_to(_AUTH_BYTES_MAX)
+        if token is None:
+            token = await self._first_message()
+        if token is None or not self._take(token):
+            return False
+        self._socket.take_messages_up_to(self._desk.settings.message_bytes_max)
+        await self._channel.say(messages.Ready(self._desk.settings.heartbeat_s))
+        return True
+
+    async def _first_message(self) -> str | None:
+        """Its token, or None after a close."""
+        try:
+            async with asyncio.timeout(_AUTH_S):
+                heard = await self._socket.receive()
+        except TimeoutError:
+            self._socket.close(NOT_AUTHENTICATED, f"no auth came within {_AUTH_S:g} s")
+            return None
+        try:
+            said = messages.read_message(str(heard.get("text") or ""))
+        except MalformedRequest:
+            said = None
+        if isinstance(said, messages.Auth):
+            return said.token
+        self._socket.close(NOT_AUTHENTICATED, "the first message must be auth")
+        return None
+
+    def _take(self, token: str) -> bool:
+        try:
+            self._credential.take(token)
+        except NotAuthenticated as error:
+            self._close_lost(str(error))
+        except NotPermitted as error:
+            self._socket.close(NOT_PERMITTED, str(error))
+        return self._socket.is_open
+
+    def _close_lost(self, reason: str) -> None:
+        self._socket.close(NOT_AUTHENTICATED, reason)
+
+    def _announce(self, left_s: float) -> None:
+        expiring = messages.Reauthenticate(round(max(left_s, 0.0), 1))
+        self._tasks.create_task(self._channel.say(expiring))
+
+    # --- how it ends ----------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        self._socket.close(GOING_AWAY, "this worker is being stopped; connect again")
+
+    def _close_slow(self) -> None:
+        """The goodbye stands behind what is not taken: the protocol drops who takes none of it."""
+        self._socket.close(TOO_SLOW, "nothing was taken for too long; resume")
+
+    # --- what it says ---------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        while self._socket.is_open:
+            heard = await self._socket.receive()
+            if heard["type"] != "websocket.receive" or not self._socket.is_open:
+                return
+            text = heard.get("text")
+            if not self._may_speak():
+                self._socket.close(TOO_MANY_MESSAGES, "too many messages at once")
+            elif text is None:
+                self._socket.close(BAD_MESSAGE, "messages are text")
+            else:
+                await self._hear(text)
+
+    def _may_speak(self) -> bool:
+        now = self._loop.time()
+        gained = (now - self._allowed_at) * _MESSAGES_PER_S
+        self._allowance = min(_MESSAGES_MAX, self._allowance + gained) - 1
+        self._allowed_at = now
+        return self._allowance >= 0
+
+    async def _hear(self, text: str) -> None:
+        try:
+            said = messages.read_message(text)
+        except MalformedRequest as error:
+            known = messages.about(text)
+            await self._channel.say(messages.failed(error, known.ref, known.stream))
+            return
+        match said:
+            case messages.Auth():
+                if self._take(said.token):
+                    ready = messages.Ready(self._desk.settings.heartbeat_s, said.ref)
+                    await self._channel.say(ready)
+            case messages.Ping():
+                await self._channel.say(messages.Pong(said.ref))
+            case messages.Unsubscribe():
+                self._stop_reading(said.stream)
+                await self._channel.say(messages.Unsubscribed(said.stream, said.ref))
+            case messages.Subscribe():
+                await self._subscribe(said)
+            case messages.Create():
+                self._do(self._create(said), said.ref, None)
+            case messages.Cancel():
+                self._do(self._cancel(said), said.ref, said.stream)
+            case _:
+                assert_never(said)
+
+    def _do(
+        self, work: Coroutine[object, object, None], ref: messages.Ref | None, stream: str | None
+    ) -> asyncio.Task[None]:
+        return self._tasks.create_task(self._try(work, ref, stream))
+
+    async def _try(
+        self, work: Coroutine[object, object, None], ref: messages.Ref | None, stream: str | None
+    ) -> None:
+        """The root of a task: whatever fails in it is told, and ends nothing else."""
+        try:
+            await work
+        except MidstreamError as error:
+            await self._channel.say(messages.failed(error, ref, stream))
+        except Exception as error:  # noqa: BLE001 - a bug, in the log under the request's id
+            self._desk.observer.internal_error(error, request=self._request)
+            await self._channel.say(messages.failed(InternalError(), ref, stream))
+
+    # --- reading, making, stopping --------------------------------------------------------------
+
+    async def _find(self, stream: StreamId) -> State:
+        state = await self._desk.switchboard.state(stream)
+        must_own(self._credential.principal, state)
+        if state.is_erased:
+            raise StreamGone
+        return state
+
+    async def _subscribe(self, said: messages.Subscribe) -> None:
+        try:
+            stream = read_stream_id(said.stream)
+            after = read_event_id(str(said.after))
+            if stream in self._reading:
+                raise AlreadySubscribed(stream)
+            self._check_room()
+        except MidstreamError as error:
+            await self._channel.say(messages.failed(error, said.ref, said.stream))
+            return
+        self._reading[stream] = self._do(self._read(stream, after), said.ref, stream)
+
+    def _check_room(self) -> None:
+        if len(self._reading) + self._making >= _STREAMS_MAX:
+            raise SubscriptionLimit(_STREAMS_MAX)
+
+    def _stop_reading(self, stream: str) -> None:
+        """Nothing of it is sent any more when this returns."""
+        task = self._reading.pop(StreamId(stream), None)
+        if task is not None:
+            task.cancel()
+
+    async def _read(self, stream: StreamId, after: int) -> None:
+        """The rest of the task that `_reading` holds for the stream."""
+        try:
+            await self._follow(await self._find(stream), after)
+        finally:
+            if self._reading.get(stream) is asyncio.current_task():
+                del self._reading[stream]
+
+    async def _follow(self, state: State, after: int) -> None:
+        cursor = await self._desk.switchboard.follow(state, after)
+        try:
+            await send_events(cursor, self._channel)
+        finally:
+            cursor.close()
+
+    async def _create(self, said: messages.Create) -> None:
+        desk = self._desk
+        self._check_room()
+        self._making += 1
+        try:
+            dialect = next((d for d in desk.dialects.values() if d.path == said.path), None)
+            if dialect is None:
+                known = ", ".join(sorted(d.path for d in desk.dialects.values()))
+                raise MalformedRequest(f"path must be one of {known}.", param="path")
+            body = bytes(said.body)
+            if len(body) > desk.settings.body_bytes_max:
+                raise BodyTooLarge(desk.settings.body_bytes_max)
+            wishes = call_wishes(desk, said.as_headers())
+            principal = self._credential.principal
+            call = read_call(principal, wishes, dialect, self._passed_on, body)
+            state, _ = await create(desk, call)
+        finally:
+            self._making -= 1
+        stream = state.birth.id
+        await self._channel.say(messages.Created(stream, said.ref))
+        if stream not in self._reading:  # else its events come already
+            task = asyncio.current_task()
+            assert task is not None, "a create is a task"
+            self._reading[stream] = task
+            await self._read(stream, 0)
+
+    async def _cancel(self, said: messages.Cancel) -> None:
+        state = await self._find(read_stream_id(said.stream))
+        state = await self._desk.switchboard.cancel(state.birth.id)
+        await self._channel.say(messages.cancelled(state, said.ref))

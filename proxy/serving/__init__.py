@@ -1,0 +1,20 @@
+"""Processes: one that does everything, or a supervisor and its workers.
+
+Owns listening sockets, signals, the way down and what becomes of a worker that dies; it never
+looks into a request.
+"""
+
+from proxy.config import Config
+from proxy.observe import Observer
+from proxy.serving.source import ConfigFile
+from proxy.serving.supervisor import supervise
+from proxy.serving.worker import serve_alone
+
+__all__ = ["ConfigFile", "serve"]
+
+
+def serve(config: Config, source: ConfigFile, observer: Observer) -> int:
+    """Serve until told to stop; the process's exit code."""
+    if config.server.workers == 1:
+        return serve_alone(config, source, observer)
+    return supervise(config, source, observer)

@@ -1,0 +1,146 @@
+"""uvicorn, told to drain: new streams are refused, readers sent on, answers brought to their end.
+
+uvicorn's own way down waits for open streams for ever, or tells them their client has left, and
+ends the process by raising the signal again before anything is put away.
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+from litestar.types import ASGIApp
+
+from proxy.config import Config
+from proxy.downstream.http import HttpLimits, limited_protocol
+from proxy.downstream.websocket.protocol import WebSocketProtocol
+from proxy.relay.switchboard import Switchboard
+
+_KEEP_ALIVE_S = 75
+"""Of an idle connection. Chosen: longer than the 60 s after which load balancers drop theirs, so
+that none sends a request into a connection that is just being closed."""
+_CLOSE_S = 2.0
+"""For the last bytes of answers that are under way when everything else has ended."""
+_CLOSE_EVERY_S = 0.02
+_GRACEFUL_S = 1
+"""uvicorn's own wait, for connections that have been cut by then."""
+
+
+class Server(uvicorn.Server):
+    """See the module. `stop` it, or send it SIGTERM; a second signal hurries.
+
+    Whoever hears `on_signal` has the sockets too and sees to a successor. Once `on_drained` was
+    called it still serves readers, until `may_end` is set.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: Config,
+        switchboard: Switchboard,
+        *,
+        on_signal: Callable[[], None] | None = None,
+        on_drained: Callable[[], None] = lambda: None,
+    ) -> None:
+        limits = config.server
+        self._protocol = limited_protocol(
+            HttpLimits(
+                header_bytes_max=limits.header_bytes_max,
+                header_count_max=limits.header_count_max,
+                headers_s=limits.headers_s,
+                body_s=limits.body_s,
+                linger_s=config.streams.reader_stall_s,
+            )
+        )
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=self._protocol,
+                ws=WebSocketProtocol,
+                ws_max_size=limits.message_bytes_max,
+                ws_ping_interval=config.streams.heartbeat_s,
+                ws_ping_timeout=config.streams.heartbeat_s,
+                ws_per_message_deflate=False,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=limits.connections_max,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_GRACEFUL_S,
+            )
+        )
+        self._switchboard = switchboard
+        self._drain_s = limits.drain_s
+        self._on_signal = on_signal
+        self._on_drained = on_drained
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+        self._stops_listening = False
+        self._was_signalled = False
+
+    def stop(self, *, stops_listening: bool = False) -> None:
+        """Drain, then end.
+
+        With `stops_listening` no more connections are accepted from here on, because somebody
+        else has the socket too; else they are, so that readers can come back and whoever asks
+        is told why there are no new streams.
+        """
+        self.should_exit = True
+        self._stops_listening = self._stops_listening or stops_listening
+
+    def hurry(self) -> None:
+        """Wait for nothing more."""
+        self.should_exit = self.force_exit = True
+        self.may_end.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop without cutting anybody off."""
+        if self._stops_listening:
+            for server in self.servers:
+                server.close()
+        self._protocol.keeps_alive = False
+        await self._switchboard.drain(self._drain_s, hurry=lambda: self.force_exit)
+        self._on_drained()
+        await self.may_end.wait()
+        self._switchboard.send_readers_away()
+        for server in self.servers:
+            server.close()
+        await self._close_connections()
+        await super().shutdown(sockets)
+
+    async def _close_connections(self) -> None:
+        """Let answers be sent to their end, and cut what is then left: uvicorn would cancel it."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, self._protocol):  # a WebSocket is closed by its session
+                connection.shutdown()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _CLOSE_S
+        while self.server_state.tasks and loop.time() < until and not self.force_exit:  # noqa: ASYNC110 - uvicorn's
+            await asyncio.sleep(_CLOSE_EVERY_S)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal: the first one drains, the next one stops."""
+        del sig, frame
+        self.force_exit = self._was_signalled
+        self._was_signalled = True
+        self.stop(stops_listening=self._on_signal is not None)
+        if self._on_signal is not None:
+            self._on_signal()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Our own, because uvicorn's raises the signal again at the end."""
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in signals}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)

@@ -1,0 +1,294 @@
+"""Several workers: started, watched, replaced, and told to stop.
+
+Owns the embedded store's server and one listening socket for each worker. A worker that dies
+leaves its socket, with whoever waits in it, to its successor; one that drains by a signal of
+its own is succeeded before it has ended. What surprises: workers are forked from a process that
+has imported everything and done nothing else (multiprocessing's forkserver), so that a successor
+is there within a tenth of a second, and all share the memory of the imports.
+"""
+
+import asyncio
+import multiprocessing
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import msgspec
+
+from proxy.config import Config
+from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
+from proxy.observe import Observer
+from proxy.serving.listening import address, listen
+from proxy.serving.source import ConfigFile
+from proxy.serving.worker import (
+    DRAINED,
+    DRAINING,
+    EXIT_FAILED,
+    READY,
+    Order,
+    Post,
+    announce,
+    cannot_listen,
+    refuse,
+    run_worker,
+    warn,
+)
+from proxy.store.opening import embedded_store
+
+_BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Before a worker that keeps dying is started again. Chosen: the first death costs nothing, and
+one that cannot live takes a tenth of a core at most."""
+_STEADY_S = 30.0
+"""After this long it is no longer one that keeps dying."""
+_START_S = 60.0
+"""For all workers to be ready. Measured: 2 s, most of it imports."""
+_END_S = 15.0
+"""Beyond `drain_s`, before a worker that does not end is killed. Chosen: over all the waits on its
+way down."""
+_END_EVERY_S = 0.05
+_EXIT_CODE_S = 1.0
+"""How long after its death a worker's exit code is waited for."""
+
+
+class Worker:
+    """One process on one post, for as long as it lives.
+
+    It has ended when its line breaks, which nothing but its death does; the exit code follows.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        listening: socket.socket,
+        *,
+        on_word: Callable[["Worker", bytes], None],
+        on_end: Callable[["Worker"], None],
+    ) -> None:
+        self.post = post
+        self.exit_code: int | None = None
+        """Once it has ended: the number of a signal is negative, one that got lost None."""
+        self.is_drained = False
+        self.ready = asyncio.Event()
+        self.ended = asyncio.Event()
+        self._on_word = on_word
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self.started_at = self._loop.time()
+        self._line, theirs = _context().Pipe()
+        self._process: BaseProcess = _context().Process(
+            target=run_worker, args=(post, listening, theirs), name=f"midstream-{post.number}"
+        )
+        self._process.start()
+        theirs.close()
+        self.pid = self._process.pid or 0
+        self._loop.add_reader(self._line.fileno(), self._hear)
+
+    def tell(self, order: Order) -> None:
+        """Give an order, if it still listens."""
+        with suppress(OSError):
+            self._line.send_bytes(msgspec.json.encode(order))
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if not self.ended.is_set():
+            self._process.kill()
+
+    def _hear(self) -> None:
+        try:
+            word = self._line.recv_bytes()
+        except (EOFError, OSError):
+            self._loop.remove_reader(self._line.fileno())
+            self._line.close()
+            self._late = self._loop.call_later(_EXIT_CODE_S, self._bury)
+            self._loop.add_reader(self._process.sentinel, self._bury)
+        else:
+            self._on_word(self, word)
+
+    def _bury(self) -> None:
+        self._late.cancel()
+        self._loop.remove_reader(self._process.sentinel)
+        self.exit_code = self._process.exitcode
+        self.ended.set()
+        self._on_end(self)
+
+
+class Crew:
+    """All workers: one on each post, and those that still drain."""
+
+    def __init__(
+        self,
+        config: Config,
+        source: ConfigFile,
+        observer: Observer,
+        sockets: Sequence[socket.socket],
+        store_url: str | None,
+    ) -> None:
+        self._drain_s = config.server.drain_s
+        self._source = source
+        self._text = source.read()
+        self._observer = observer
+        self._sockets = sockets
+        self._store_url = store_url
+        self._posts: dict[int, Worker] = {}
+        self._draining: set[Worker] = set()
+        self._deaths: dict[int, int] = {}
+        self._has_started = False
+        self._stops = 0
+        self._is_stopping = asyncio.Event()
+
+    # --- from outside -----------------------------------------------------------------------------
+
+    async def start(self) -> int:
+        """Bring all to work, the first one first; 0, or the exit code of one that cannot."""
+        for number in range(1, len(self._sockets) + 1):
+            self._hire(number)
+            if number == 1 and (code := await self._has_begun(1)):
+                return code
+        codes = [await self._has_begun(number) for number in self._posts]
+        self._has_started = not any(codes)
+        return next((code for code in codes if code), 0)
+
+    async def keep(self) -> None:
+        """Return once `stop` was called and the last worker has ended. Nobody holds that up."""
+        await self._is_stopping.wait()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._drain_s + _END_S
+        is_told = False
+        while workers := self._all():
+            if not is_told and all(worker.is_drained for worker in workers):
+                is_told = True  # until now each served readers of the others' streams
+                for worker in workers:
+                    worker.tell(Order("end"))
+            if loop.time() > until:
+                for worker in workers:
+                    worker.kill()
+            await asyncio.sleep(_END_EVERY_S)
+
+    def stop(self) -> None:
+        """Let all drain and end. A second time hurries, a third one kills."""
+        self._is_stopping.set()
+        self._stops += 1
+        for worker in self._all():
+            if self._stops > 2:
+                worker.kill()
+            else:
+                worker.tell(Order("stop" if self._stops == 1 else "hurry"))
+
+    def reload(self) -> None:
+        """Read the config again, and have all workers go by it; a bad one changes nothing."""
+        try:
+            text = self._source.read()
+            self._source.parse(text)
+        except ConfigInvalid as invalid:
+            self._observer.config_refused(invalid)
+            return
+        self._text = text
+        for worker in self._all():
+            worker.tell(Order("reload", text))
+
+    # --- the posts --------------------------------------------------------------------------------
+
+    def _all(self) -> list[Worker]:
+        workers = [*self._posts.values(), *self._draining]
+        return [worker for worker in workers if not worker.ended.is_set()]
+
+    def _hire(self, number: int) -> None:
+        if self._is_stopping.is_set():
+            return
+        is_first = number == 1 and number not in self._posts
+        post = Post(number, self._source, self._text, self._store_url, is_first)
+        self._posts[number] = Worker(
+            post, self._sockets[number - 1], on_word=self._heard, on_end=self._has_ended
+        )
+
+    async def _has_begun(self, number: int) -> int:
+        """Wait for a worker's first word; its exit code if it ended instead."""
+        worker = self._posts[number]
+        loop = asyncio.get_running_loop()
+        waits = [loop.create_task(event.wait()) for event in (worker.ready, worker.ended)]
+        await asyncio.wait(waits, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        return 0 if worker.ready.is_set() else worker.exit_code or EXIT_FAILED
+
+    def _heard(self, worker: Worker, word: bytes) -> None:
+        if word == READY:
+            worker.ready.set()
+        elif word == DRAINED:
+            worker.is_drained = True
+        elif word == DRAINING and self._posts[worker.post.number] is worker:
+            self._draining.add(worker)
+            self._observer.worker_leaves(worker.post.number, worker.pid)
+            self._hire(worker.post.number)
+
+    def _has_ended(self, worker: Worker) -> None:
+        """A worker's post is taken again, at once if it has not died before."""
+        number = worker.post.number
+        self._draining.discard(worker)
+        if self._is_stopping.is_set() or not self._has_started:
+            return
+        if self._posts[number] is not worker:
+            return  # its successor is at work
+        loop = asyncio.get_running_loop()
+        lived_s = loop.time() - worker.started_at
+        deaths = 0 if lived_s > _STEADY_S else self._deaths.get(number, 0)
+        self._deaths[number] = deaths + 1
+        self._observer.worker_died(number, worker.pid, worker.exit_code, lived_s)
+        loop.call_later(_BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)], self._hire, number)
+
+
+def _context() -> ForkServerContext:
+    return multiprocessing.get_context("forkserver")
+
+
+def supervise(config: Config, source: ConfigFile, observer: Observer) -> int:
+    """Serve with several workers until told to stop; the exit code."""
+    try:
+        sockets = listen(config.server.host, config.server.port, config.server.workers)
+    except OSError as error:
+        return refuse(cannot_listen(config, error))
+    with ExitStack() as stack:
+        for listening in sockets:
+            stack.enter_context(listening)
+        _context().set_forkserver_preload(_preloaded(config))
+        try:
+            return asyncio.run(_supervise(config, source, observer, sockets))
+        except (DataInUse, StoreUnavailable) as error:
+            return refuse(f"{error} {getattr(error, 'reason', '')}".strip())
+
+
+async def _supervise(
+    config: Config, source: ConfigFile, observer: Observer, sockets: list[socket.socket]
+) -> int:
+    async with _store_url(config) as store_url:
+        crew = Crew(config, source, observer, sockets, store_url)
+        loop = asyncio.get_running_loop()
+        for sig in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(sig, crew.stop)
+        loop.add_signal_handler(signal.SIGHUP, crew.reload)
+        code = await crew.start()
+        if code:
+            crew.stop()
+        else:
+            announce(config, address(sockets[0]), observer)
+        await crew.keep()
+        return code
+
+
+def _preloaded(config: Config) -> list[str]:
+    """What every worker needs: imported once, before they are forked."""
+    kinds = {table.kind for table in config.providers.values()} - {"scripted"}
+    return [run_worker.__module__, *(f"proxy.upstream.{kind}" for kind in sorted(kinds))]
+
+
+@asynccontextmanager
+async def _store_url(config: Config) -> AsyncIterator[str | None]:
+    if config.store.kind != "embedded":
+        yield None
+        return
+    async with embedded_store(Path(config.store.path), warn) as url:
+        yield url

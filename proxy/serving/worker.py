@@ -1,0 +1,204 @@
+"""One process that serves: by itself, or as one of several under a supervisor.
+
+Owns its event loop and what it says when it starts. A worker under a supervisor has a line to
+it: it says when it is ready and when it drains, and hears when to stop. What surprises: a worker
+that is told to stop by a signal of its own, and not by its supervisor, stops accepting at once,
+because its successor takes over the socket; and when the line breaks, the supervisor is dead
+and its workers go too.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import uvloop
+
+from proxy.app import App, running_app
+from proxy.config import Config
+from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
+from proxy.observe import Observer, open_log
+from proxy.serving.listening import address, listen
+from proxy.serving.server import Server
+from proxy.serving.source import ConfigFile
+
+EXIT_FAILED = 1
+"""A port in use, or a store out of reach."""
+READY = b"ready"
+DRAINING = b"draining"
+DRAINED = b"drained"
+"""What a worker tells its supervisor."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a supervisor tells a worker.
+
+    Drain, and serve readers until the others have drained too; end, if you have drained; end now;
+    go on with another config.
+    """
+
+    kind: Literal["stop", "end", "hurry", "reload"]
+    text: str = ""
+
+
+class Post(msgspec.Struct, frozen=True):
+    """What a worker is given when it starts."""
+
+    number: int
+    """From 1."""
+    source: ConfigFile
+    text: str
+    """The config's."""
+    store_url: str | None
+    """Of the embedded server that the supervisor owns."""
+    is_first: bool
+    """Whether it warns of what all workers see."""
+
+
+def refuse(sentence: str) -> int:
+    """Say why it cannot serve; the exit code."""
+    sys.stderr.write(f"midstream: {sentence}\n")
+    return EXIT_FAILED
+
+
+def cannot_listen(config: Config, error: OSError) -> str:
+    """Why, in the system's words alone."""
+    why = os.strerror(error.errno) if error.errno is not None else error
+    return f"cannot listen on {config.server.host}:{config.server.port}: {why}"
+
+
+def warn(sentence: str) -> None:
+    """Say what an operator should know."""
+    sys.stderr.write(f"midstream: warning: {sentence}\n")
+
+
+def announce(config: Config, url: str, observer: Observer) -> None:
+    """The one line that says where it listens and on which store."""
+    is_open = not config.keys
+    access = "open access" if is_open else f"{len(config.keys)} key(s)"
+    workers = config.server.workers
+    many = f", {workers} workers" if workers > 1 else ""
+    sys.stderr.write(f"Midstream listens on {url}, store: {config.store.address}, {access}{many}\n")
+    observer.started(url, config.store.address, is_open=is_open)
+
+
+# --- by itself ----------------------------------------------------------------------------------
+
+
+def serve_alone(config: Config, source: ConfigFile, observer: Observer) -> int:
+    """Serve in this process until told to stop; its exit code."""
+    try:
+        (listening,) = listen(config.server.host, config.server.port, 1)
+    except OSError as error:
+        return refuse(cannot_listen(config, error))
+    with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(_serve_alone(config, source, observer, listening))
+        except (DataInUse, StoreUnavailable) as error:
+            return refuse(f"{error} {getattr(error, 'reason', '')}".strip())
+
+
+async def _serve_alone(
+    config: Config, source: ConfigFile, observer: Observer, listening: socket.socket
+) -> int:
+    async with running_app(config, observer, on_trouble=warn) as app:
+        announce(config, address(listening), observer)
+        for warning in app.store.warnings:
+            warn(warning)
+
+        def reload() -> None:
+            try:
+                app.reload(source.parse(source.read()))
+            except ConfigInvalid as invalid:
+                observer.config_refused(invalid)
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        await Server(app.asgi, config, app.switchboard).serve(sockets=[listening])
+    return 0
+
+
+# --- under a supervisor ---------------------------------------------------------------------------
+
+
+def run_worker(post: Post, listening: socket.socket, line: Connection) -> None:
+    """A worker process's whole life. Ends it with its exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the supervisor
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as is the terminal's end, and a reload
+    with suppress(OSError):  # what ps and top show, on Linux
+        Path("/proc/self/comm").write_text(f"midstream-{post.number}")
+    observer = open_log("text", sys.stderr, worker=post.number)
+    try:
+        config = post.source.parse(post.text)
+        observer = open_log(config.server.log, sys.stderr, worker=post.number)
+        with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve_post(post, config, observer, listening, line))
+    except StoreUnavailable as error:
+        sys.exit(refuse(f"{error} {error.reason}"))
+    except ConfigInvalid as error:
+        sys.exit(refuse(str(error)))
+    except Exception as error:  # noqa: BLE001 - the root: Python's own report shows messages
+        observer.internal_error(error)
+        sys.exit(EXIT_FAILED)
+
+
+async def _serve_post(
+    post: Post, config: Config, observer: Observer, listening: socket.socket, line: Connection
+) -> None:
+    async with running_app(config, observer, on_trouble=warn, store_url=post.store_url) as app:
+        if post.is_first:
+            for warning in app.store.warnings:
+                warn(warning)
+        server = Server(
+            app.asgi,
+            config,
+            app.switchboard,
+            on_signal=lambda: _say(line, DRAINING),
+            on_drained=lambda: _say(line, DRAINED),
+        )
+        loop = asyncio.get_running_loop()
+        loop.add_reader(line.fileno(), _hear, line, server, _reload_from(post, app, observer))
+        _say(line, READY)
+        await server.serve(sockets=[listening])
+        loop.remove_reader(line.fileno())
+
+
+def _reload_from(post: Post, app: App, observer: Observer) -> Callable[[str], None]:
+    def reload(text: str) -> None:
+        try:
+            app.reload(post.source.parse(text))
+        except ConfigInvalid as invalid:  # a secret's file was changed at this very moment
+            observer.config_refused(invalid)
+
+    return reload
+
+
+def _say(line: Connection, word: bytes) -> None:
+    with suppress(OSError):  # the supervisor is dead, which is heard next
+        line.send_bytes(word)
+
+
+def _hear(line: Connection, server: Server, reload: Callable[[str], None]) -> None:
+    try:
+        order: Order = msgspec.json.decode(line.recv_bytes(), type=Order)
+    except (EOFError, OSError):
+        asyncio.get_running_loop().remove_reader(line.fileno())
+        server.may_end.set()
+        server.stop(stops_listening=True)
+        return
+    match order.kind:
+        case "stop":
+            server.may_end.clear()
+            server.stop()
+        case "end":
+            server.may_end.set()
+        case "hurry":
+            server.hurry()
+        case "reload":
+            reload(order.text)
