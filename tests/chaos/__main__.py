@@ -37,7 +37,7 @@ def _read_order() -> Order:
     parser.add_argument("--seconds", type=float, help="that the kills take (default: 1.5 for each)")
     parser.add_argument("--lease-s", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
-    parser.add_argument("--transports", nargs="+", default=["sse", "poll"])
+    parser.add_argument("--transports", nargs="+", default=["sse", "poll", "ws"])
     parser.add_argument("--store", choices=["redis", "valkey"], default="")
     parser.add_argument("--folder", type=Path, help="for logs and data (default: a new one)")
     asked = parser.parse_args()

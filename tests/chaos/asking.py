@@ -16,9 +16,10 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from tests.chaos.outcome import Passing, Refused, refuse
 from tests.chaos.plan import Transport, has_content, plan_legs, plan_wish, steady_legs
 from tests.chaos.processes import Worker
-from tests.chaos.reading import PASSING, Passing, Reader, Refused, refuse, serving
+from tests.chaos.reading import PASSING, Reader, serving
 from tests.chaos.record import Anomaly, Fault, History, Watched
 
 _RETRY_S = 0.2

@@ -13,24 +13,19 @@ from collections.abc import Iterator, Sequence
 import aiohttp
 import msgspec
 
+from tests.chaos.outcome import DONE, QUOTED_DONE, Passing, Refused, refuse
 from tests.chaos.plan import Leg
 from tests.chaos.processes import Worker
 from tests.chaos.record import Fault, History
+from tests.chaos.sockets import hear_socket
 
 SILENT_S = 20.0
 """Longer than any pause between two signs of life: a heartbeat comes at least every 15 s."""
 _RETRY_S = 0.1
 _POLL_WAIT_S = 10
 _CONNECT_S = 2.0
+_HEARTBEAT = b": ping\n"
 PASSING = (aiohttp.ClientError, ConnectionError, TimeoutError)
-
-
-class Refused(Exception):
-    """The server's answer is final."""
-
-
-class Passing(Exception):
-    """The server says: later, or elsewhere."""
 
 
 class _PolledEvent(msgspec.Struct):
@@ -57,14 +52,6 @@ async def serving(workers: Sequence[Worker], preferred: int) -> Worker:
             if worker.is_serving:
                 return worker
         await asyncio.sleep(_RETRY_S)
-
-
-def refuse(status: int, text: str) -> None:
-    """Raise what the status means, if it is no success."""
-    if status in {409, 429} or status >= 500:
-        raise Passing(f"{status}")
-    if status >= 300:
-        raise Refused(f"{status}: {text[:200]}")
 
 
 class Reader:
@@ -116,7 +103,10 @@ class Reader:
                     case "poll":
                         await self._poll(leg, worker.url)
                     case "ws":
-                        raise NotImplementedError
+                        with self._listening():
+                            await hear_socket(
+                                self._http, worker.url, self._history, leg.take, _CONNECT_S
+                            )
         except TimeoutError:
             if not cutting.expired():
                 raise
@@ -198,7 +188,7 @@ class Reader:
             now = time.monotonic()
             for event in polled.events:
                 data = bytes(event.data)
-                history.hear(event.id, event.event, _DONE if data == _QUOTED_DONE else data, now)
+                history.hear(event.id, event.event, DONE if data == QUOTED_DONE else data, now)
             take -= len(polled.events)
             if polled.ended:
                 history.end(polled.ending, polled.last_id)
@@ -206,9 +196,3 @@ class Reader:
             if polled.last_id != history.last_id:
                 history.note(Fault.LOST, f"the cursor is said to be at {polled.last_id}")
             await asyncio.sleep(leg.pause_s)
-
-
-_HEARTBEAT = b": ping\n"
-_DONE = b"[DONE]"
-_QUOTED_DONE = b'"[DONE]"'
-"""How JSON says the one data that is no JSON."""

@@ -52,7 +52,9 @@ class Order(msgspec.Struct, frozen=True):
     drain_s: float = 5.0
     longest_s: float = 12.0
     """That an answer lasts, about."""
-    transports: tuple[plan.Transport, ...] = ("sse", "poll")
+    transports: tuple[plan.Transport, ...] = ("sse", "poll", "ws")
+    keeps_alive: bool = True
+    """Clients use a connection for more than one request."""
     store: str = ""
 
 
@@ -85,7 +87,8 @@ async def stage(order: Order) -> AsyncIterator[Stage]:
     """A store, a provider and workers that all serve."""
     order.folder.mkdir(parents=True, exist_ok=True)
     store = Store(order.folder, processes.store_program(order.store))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+    connector = aiohttp.TCPConnector(limit=0, force_close=not order.keeps_alive)
+    async with aiohttp.ClientSession(connector=connector) as http:
         try:
             await store.start()
             async with processes.provider(_book(order), order.seed, order.longest_s) as provider:
