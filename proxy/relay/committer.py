@@ -1,11 +1,12 @@
 """Group commit: what all writers of this worker have ready goes to the store in one round trip.
 
 While one batch is under way the next one gathers: little load, no delay; much load, few round
-trips. It also renews leases of writers that have nothing to say, and knows since when the
-store has been well, which is what a lease of somebody else may be judged by.
+trips. It also renews leases of writers that have nothing to say, and knows since when no call
+to the store has failed, without which a lease of somebody else may not be judged.
 """
 
 import asyncio
+import math
 
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
@@ -39,9 +40,8 @@ class Committer:
         self._wake = asyncio.Event()
         self._failures = 0
         self._lost_at: float | None = None
-        self._well_since: float | None = None
-        """Loop time of the first answer in time after a call that failed or stalled. A start
-        counts as trouble, for nobody knows what happened before."""
+        self._trouble_at = -math.inf
+        """When a call to the store last failed."""
 
     # --- for writers ----------------------------------------------------------------------
 
@@ -66,20 +66,12 @@ class Committer:
 
     def note_trouble(self) -> None:
         """A call to the store failed, somewhere in this process."""
-        self._well_since = None
-
-    def note_answer(self, begun: float) -> None:
-        """The store has answered a call of loop time `begun`."""
-        now = asyncio.get_running_loop().time()
-        if self._well_since is None or now - begun > self._lease_s / 4:
-            self._well_since = now
+        self._trouble_at = asyncio.get_running_loop().time()
 
     @property
     def well_for_s(self) -> float:
-        """How long the store has been there and answered in time, as far as was asked."""
-        if self._well_since is None:
-            return 0.0
-        return asyncio.get_running_loop().time() - self._well_since
+        """How long no call to the store has failed."""
+        return asyncio.get_running_loop().time() - self._trouble_at
 
     @property
     def is_store_lost(self) -> bool:
@@ -118,16 +110,13 @@ class Committer:
         return batch
 
     async def _commit(self, batch: list[tuple[Writer, Append]]) -> None:
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
         try:
             receipts = await self._journal.append([append for _, append in batch])
         except StoreUnavailable as error:
             self._lost(batch, error)
             await asyncio.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1])
             return
-        now = loop.time()
-        self.note_answer(begun)
+        now = asyncio.get_running_loop().time()
         if self._lost_at is not None:
             self._observer.store_back(now - self._lost_at)
             self._lost_at = None

@@ -263,7 +263,9 @@ class Ledger(Protocol):
 
         They are not due again for a second, so several sweepers share the work, and one that
         dies meanwhile does no harm. One that was just admitted is first due after a lease:
-        until then nobody can be dead.
+        until then nobody can be dead. Nor is any due for a lease after a pause: a quarter of a
+        lease in which nobody has called this, because the store was away or stood still, or
+        because there was nobody. So it has to be called all the time, with a count of 0 too.
         """
         ...
 

@@ -1,8 +1,8 @@
 """The round that finds streams whose producer died, and writes their ending.
 
 Every worker sweeps; the ledger deals the streams out. A lease is judged by the store's clock,
-in the store, and only by a worker for which the store has been well for one whole lease:
-while the store was away nobody could renew.
+in the store, and only when one whole lease has passed in which nobody could have been kept from
+renewing: no call of this worker has failed, and the store itself has seen no pause (D3).
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from proxy.wire.dialect import Dialect
 
 _EVERY_S = 0.5
 """Chosen: a dead producer is found within its lease and a second, on a busy machine too."""
+_ROUNDS_PER_LEASE = 8
+"""At least. A pause of two rounds is one that the ledger takes for trouble."""
 
 _STREAMS_MAX = 200
 """Of one round."""
@@ -49,12 +51,9 @@ class Sweep:
 
     async def run(self) -> None:
         """Sweep until cancelled."""
-        loop = asyncio.get_running_loop()
+        every_s = min(_EVERY_S, self._lease_s / _ROUNDS_PER_LEASE)
         while True:
-            due_at = loop.time() + _EVERY_S
-            await asyncio.sleep(_EVERY_S)
-            if loop.time() - due_at > self._lease_s / 4:  # this process itself stood still
-                self._committer.note_trouble()
+            await asyncio.sleep(every_s)
             try:
                 while await self.round() == _STREAMS_MAX:
                     pass
@@ -67,14 +66,13 @@ class Sweep:
         A stream that lives is looked at again when its lease would run out, not before: so a
         dead one is found at once, and the living cost little.
 
-        The store is asked even while nobody may be judged: who does not ask while it is away
-        cannot tell since when it is back.
+        The ledger is asked even while nobody may be judged: that it is asked all the time is how
+        it knows of a pause.
         """
-        begun = asyncio.get_running_loop().time()
-        overdue = await self._ledger.overdue(_STREAMS_MAX if self._may_judge() else 0)
-        self._committer.note_answer(begun)
+        may_judge = self._committer.well_for_s >= self._lease_s
+        overdue = await self._ledger.overdue(_STREAMS_MAX if may_judge else 0)
         due = [stream for stream in overdue if stream not in self._own]
-        if not due or not self._may_judge():
+        if not due:
             return 0
         over, waits_s = [], {}
         for stream, taken in zip(due, await self._journal.take_over(due), strict=True):
@@ -90,9 +88,6 @@ class Sweep:
         if over:
             await self._settle_ended(over)
         return len(overdue)
-
-    def _may_judge(self) -> bool:
-        return self._committer.well_for_s >= self._lease_s
 
     def _interrupt(self, state: State) -> None:
         """The producer is dead: end what it had begun."""

@@ -10,6 +10,7 @@ one piece.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -119,6 +120,9 @@ class MemoryStore:
         self.entries: dict[StreamId, Entry] = {}
         self.running: dict[StreamId, float] = {}
         """When each is due to be looked at."""
+        self.beat_at = -math.inf
+        self.well_since = -math.inf
+        """When somebody last asked what is due, and since when without a pause."""
         self.bells: dict[StreamId, dict[MemoryWatch, None]] = {}
         self.hints: list[list[Callable[[StreamId], None]]] = []
         """Of each process, by the number that it got."""
@@ -437,7 +441,12 @@ class MemoryLedger:
 
     async def overdue(self, count: int) -> Sequence[StreamId]:
         """See `Ledger.overdue`."""
-        now = self._store.clock.now()
+        store, now = self._store, self._store.clock.now()
+        if now - store.beat_at > self._lease_s / 4:
+            store.well_since = now
+        store.beat_at = now
+        if now - store.well_since < self._lease_s:
+            return []
         due = sorted((at, stream) for stream, at in self._store.running.items() if at <= now)
         streams = [stream for _, stream in due[:count]]
         for stream in streams:

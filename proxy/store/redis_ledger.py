@@ -3,7 +3,8 @@
 All its keys share the hash tag ``{ledger}``, so that one script sees them together:
 ``claim:H`` (a hash: who holds an idempotency key), ``list:H`` (sorted sets of streams by
 creation: all, an owner's, a tag's, an owner's of a tag), ``until`` (which streams are to go from
-which lists, and when) and ``running`` (when each running stream is due to be looked at).
+which lists, and when), ``running`` (when each running stream is due to be looked at) and ``pulse``
+(a hash: when that was last asked, and since when without a pause).
 What surprises: what users say is in no key's name, only its hash.
 """
 
@@ -34,6 +35,7 @@ class RedisLedger:
         self._lists = f"{self._prefix}list:"
         self._until = f"{self._prefix}until"
         self._running = f"{self._prefix}running"
+        self._pulse = f"{self._prefix}pulse"
         self._lease_ms = int(lease_s * 1000)
 
     # --- admission ----------------------------------------------------------------------------
@@ -119,7 +121,9 @@ class RedisLedger:
 
     async def overdue(self, count: int) -> Sequence[StreamId]:
         """See `Ledger.overdue`."""
-        due = await self._calls.call(self._scripts["overdue"].call([self._running], count))
+        due = await self._calls.call(
+            self._scripts["overdue"].call([self._running, self._pulse], count, self._lease_ms)
+        )
         return [StreamId(stream.decode()) for stream in cast("Sequence[bytes]", due)]
 
     async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:

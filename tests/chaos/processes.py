@@ -81,6 +81,7 @@ class Store:
         self._folder = folder
         self._program = program
         self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
 
     async def start(self) -> None:
         """Return once it has read its data."""
@@ -102,13 +103,14 @@ class Store:
 
     async def kill(self, down_s: float) -> None:
         """SIGKILL; back after `down_s` seconds and the time that it takes to read its data."""
-        assert self._process is not None, "started"
-        begin = time.monotonic()
-        self._process.kill()
-        await self._process.wait()
-        await asyncio.sleep(down_s)
-        await self.start()
-        self.outages.append(Outage(begin, time.monotonic()))
+        async with self._turn:  # it may be reading still
+            assert self._process is not None, "started"
+            begin = time.monotonic()
+            self._process.kill()
+            await self._process.wait()
+            await asyncio.sleep(down_s)
+            await self.start()
+            self.outages.append(Outage(begin, time.monotonic()))
 
     async def freeze(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after a while."""

@@ -41,7 +41,7 @@ class Life(msgspec.Struct):
 
 
 class Outage(NamedTuple):
-    """From the kill of the store until it answers again."""
+    """When something was not there: the store, or the machine's time for the run itself."""
 
     begin: float
     end: float

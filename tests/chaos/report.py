@@ -20,7 +20,8 @@ def tell(order: Order, report: Report) -> str:
         ", ".join(f"{fault.value}: {found[fault]}" for fault in Fault),
         *_tell_waits(report),
         f"a key stayed with a stream that had ended early for {report.held_s:.1f} s at most",
-        f"this process was late by {report.lag_s:.2f} s at most; all took {report.lasted_s:.0f} s",
+        f"this process was late by {report.lag_s:.2f} s at most, {report.stalls} times too late",
+        f"all took {report.lasted_s:.0f} s",
     ]
     lines += [f"  {a.fault.value}: {a.stream}: {a.what}" for a in verdict.anomalies[:_EXAMPLES_MAX]]
     return "\n".join([*lines, f"the same plan again: {_command(order)}"])

@@ -21,7 +21,7 @@ from tests.chaos.asking import Client
 from tests.chaos.processes import Store, Worker
 from tests.chaos.provider import read_book
 from tests.chaos.reading import serving
-from tests.chaos.record import Anomaly, Asked, Fault
+from tests.chaos.record import Anomaly, Asked, Fault, Outage
 from tests.chaos.verdict import Run, Verdict, judge
 
 _RAMP_S = 6.0
@@ -80,6 +80,8 @@ class Report(msgspec.Struct):
     """How long a key stayed with a stream that had ended before its first content, at most."""
     lag_s: float
     """How late this process itself was, at most: no wait is known better than that."""
+    stalls: int
+    """How often it was so late that a lease after it nobody is judged."""
 
 
 @asynccontextmanager
@@ -161,9 +163,9 @@ class Blows:
         self._stage = stage
 
     async def strike(self) -> None:
-        """All of them, at their hours, or as soon after as there is somebody to be killed."""
+        """All of them. When somebody is not up yet to be killed, all later ones are put off."""
         order, stage = self._order, self._stage
-        begun = time.monotonic()
+        at_s = 0.0
         async with asyncio.TaskGroup() as tasks:
             for blow in plan.plan_blows(
                 order.seed,
@@ -172,7 +174,8 @@ class Blows:
                 store_kills=order.store_kills,
                 seconds=order.seconds,
             ):
-                await asyncio.sleep(begun + blow.at_s - time.monotonic())
+                await asyncio.sleep(blow.at_s - at_s)
+                at_s = blow.at_s
                 if blow.worker is None:
                     self.store_kills += 1
                     tasks.create_task(stage.store.kill(blow.down_s))
@@ -184,22 +187,27 @@ class Blows:
 class Lag:
     """How late this process wakes."""
 
-    def __init__(self) -> None:
+    def __init__(self, lease_s: float) -> None:
         self.most_s = 0.0
+        self.stalls: list[Outage] = []
+        """When it woke too late for workers to have renewed their leases in good time."""
+        self._stall_s = lease_s / 8
 
     async def watch(self) -> None:
         """Until cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _LAG_EVERY_S
+            due = time.monotonic() + _LAG_EVERY_S
             await asyncio.sleep(_LAG_EVERY_S)
-            self.most_s = max(self.most_s, loop.time() - due)
+            now = time.monotonic()
+            self.most_s = max(self.most_s, now - due)
+            if now - due > self._stall_s:
+                self.stalls.append(Outage(due, now))
 
 
 async def chaos(order: Order) -> Report:
     """Do it, and judge it."""
     begun = time.monotonic()
-    lag = Lag()
+    lag = Lag(order.lease_s)
     watching = asyncio.create_task(lag.watch())
     try:
         async with stage(order) as staged:
@@ -216,6 +224,7 @@ async def chaos(order: Order) -> Report:
     finally:
         watching.cancel()
     run = account(order, crowd.clients, staged)
+    run.stalls = lag.stalls
     verdict = judge(run)
     verdict.anomalies += left
     return Report(
@@ -228,6 +237,7 @@ async def chaos(order: Order) -> Report:
         lasted_s=time.monotonic() - begun,
         held_s=max(client.held_s for client in crowd.clients),
         lag_s=lag.most_s,
+        stalls=len(lag.stalls),
     )
 
 

@@ -3,18 +3,21 @@
 It knows nothing of how the product works but its promises. What surprises: a late ending is
 judged by the time in which somebody could have written it, and did not. For a reader of a stream
 whose worker was killed that is the time, after the kill and one lease, in which the store had
-been well for one lease, and some worker had been up for one: before that nobody may bury.
+been there for one lease, with some worker that served: before that nobody may bury.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from tests.chaos.plan import answer_id, has_content, is_error
 from tests.chaos.record import Anomaly, Asked, Fault, History, Life, Outage, Sent, Watched
+
+Spans: TypeAlias = Sequence[tuple[float, float]]
 
 LATE_S = 1.0
 """How long an ending may be overdue."""
@@ -28,6 +31,8 @@ class Run(msgspec.Struct):
     lives: Sequence[Life]
     outages: Sequence[Outage]
     lease_s: float
+    stalls: Sequence[Outage] = ()
+    """When the machine had no time for the run, and so perhaps for no worker."""
     noted: Sequence[Anomaly] = ()
     """What was noticed at once."""
 
@@ -58,6 +63,7 @@ def judge(run: Run) -> Verdict:
     sent = {(line.key, line.turn): line for line in run.book if isinstance(line, Sent)}
     verdict = Verdict([*run.noted], [], Counter(), 0)
     by_key: dict[str, list[Watched]] = defaultdict(list)
+    barred = _barred(run)
     for watched in run.watched:
         by_key[watched.key].append(watched)
         verdict.events += sum(history.last_id for history in watched.histories)
@@ -71,7 +77,7 @@ def judge(run: Run) -> Verdict:
         life = _life_of(run.lives, asked.get((watched.key, turn)))
         verdict.anomalies += _wrongly_ended(watched, ending, life, run.lives)
         if ending == "interrupted" and life is not None and life.killed_at is not None:
-            waits = [_wait(history, life.killed_at, run) for history in watched.histories]
+            waits = [_wait(history, life.killed_at, run, barred) for history in watched.histories]
             verdict.waits += waits
             verdict.anomalies += [
                 Anomaly(Fault.LATE, watched.id, f"{history.reader} {wait}")
@@ -180,41 +186,44 @@ def _asked_twice(key: str, asks: int, streams: Sequence[Watched]) -> Iterable[An
         yield Anomaly(Fault.ASKED_TWICE, key, f"one ask filled several of {len(streams)} streams")
 
 
-def _wait(history: History, killed_at: float, run: Run) -> Wait:
+def _wait(history: History, killed_at: float, run: Run, barred: Spans) -> Wait:
     begin = max(killed_at, history.began_at)
     end = history.read_at
     away_s = sum(
         max(0.0, min(outage.end, end) - max(outage.begin, begin)) for outage in run.outages
     )
     whole_s = max(0.0, end - begin)
-    return Wait(whole_s, max(0.0, whole_s - away_s), _overdue_s(history, killed_at, end, run))
+    return Wait(
+        whole_s,
+        max(0.0, whole_s - away_s),
+        _overdue_s(history, killed_at + run.lease_s, end, barred),
+    )
 
 
-def _overdue_s(history: History, killed_at: float, end: float, run: Run) -> float:
-    lease_s = run.lease_s
-    begin = killed_at + lease_s
-    barred = [
-        (outage.begin, outage.end + lease_s)
-        for outage in run.outages
-        if outage.begin < end and outage.end + lease_s > begin
-    ]
-    able = [
-        (life.serving_at + lease_s, end if life.ended_at is None else life.ended_at)
-        for life in run.lives
-        if life.serving_at is not None
-        and life.serving_at + lease_s < end
-        and (life.ended_at is None or life.ended_at > begin)
-    ]
+def _barred(run: Run) -> Spans:
+    """When nobody may bury: while the store is away or no worker runs, and a lease after it."""
+    spans = [(each.begin, each.end + run.lease_s) for each in (*run.outages, *run.stalls)]
+    served_until = -math.inf
+    lives = [(life.serving_at, life.ended_at) for life in run.lives if life.serving_at is not None]
+    for begin, end in sorted(lives, key=lambda life: life[0]):
+        if begin > served_until:
+            spans.append((served_until, begin + run.lease_s))
+        served_until = max(served_until, math.inf if end is None else end)
+    return [*spans, (served_until, math.inf)]
+
+
+def _overdue_s(history: History, begin: float, end: float, barred: Spans) -> float:
+    barred = [span for span in barred if span[0] < end and span[1] > begin]
     heard = [span for span in history.listening if span[1] > begin]
-    edges = {begin, end, *(edge for span in (*barred, *able, *heard) for edge in span)}
+    edges = {begin, end, *(edge for span in (*barred, *heard) for edge in span)}
     inside = sorted(edge for edge in edges if begin <= edge <= end)
     overdue_s = 0.0
     for one, other in pairwise(inside):
         at = (one + other) / 2
-        if _is_in(able, at) and _is_in(heard, at) and not _is_in(barred, at):
+        if _is_in(heard, at) and not _is_in(barred, at):
             overdue_s += other - one
     return overdue_s
 
 
-def _is_in(spans: Sequence[tuple[float, float]], at: float) -> bool:
+def _is_in(spans: Spans, at: float) -> bool:
     return any(begin <= at < end for begin, end in spans)

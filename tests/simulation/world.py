@@ -555,7 +555,7 @@ class World:
         assert self.provider.calls == 1, "one call upstream"
         if not self.is_killed:
             assert not self.provider.is_open, "the provider's connection is closed"
-        ledger = MemoryLedger(self.store, lease_s=LEASE_S)
+        ledger = MemoryLedger(self.store, lease_s=0)
         assert not await ledger.overdue(10), "the ledger has settled it"
 
 
