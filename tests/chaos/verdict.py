@@ -44,7 +44,8 @@ class Wait(NamedTuple):
     reachable_s: float
     """Without the time in which the store was away."""
     overdue_s: float
-    """In which somebody could have written the end, and the reader would have heard it."""
+    """In which somebody could have written the end, and the reader would have heard it: the
+    longest stretch."""
 
 
 class Verdict(msgspec.Struct):
@@ -213,16 +214,20 @@ def _barred(run: Run) -> Spans:
 
 
 def _overdue_s(history: History, begin: float, end: float, barred: Spans) -> float:
+    """The longest time at a stretch: what bars it, bars it for a lease, and then it begins anew."""
     barred = [span for span in barred if span[0] < end and span[1] > begin]
     heard = [span for span in history.listening if span[1] > begin]
     edges = {begin, end, *(edge for span in (*barred, *heard) for edge in span)}
     inside = sorted(edge for edge in edges if begin <= edge <= end)
-    overdue_s = 0.0
+    longest_s = stretch_s = 0.0
     for one, other in pairwise(inside):
         at = (one + other) / 2
-        if _is_in(heard, at) and not _is_in(barred, at):
-            overdue_s += other - one
-    return overdue_s
+        if _is_in(barred, at):
+            stretch_s = 0.0
+        elif _is_in(heard, at):
+            stretch_s += other - one
+        longest_s = max(longest_s, stretch_s)
+    return longest_s
 
 
 def _is_in(spans: Spans, at: float) -> bool:
