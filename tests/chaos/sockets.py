@@ -48,7 +48,10 @@ async def hear_socket(
     async with http.ws_connect(
         address, protocols=("midstream.v1",), heartbeat=_PING_S, timeout=timeout
     ) as socket:
-        ready = _decoder.decode(await socket.receive_str(timeout=_READY_S))
+        message = await socket.receive(timeout=_READY_S)
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            raise Passing(f"closed {socket.close_code} before ready")
+        ready = _decoder.decode(message.data)
         if not isinstance(ready, _Ready):
             raise Refused(f"{ready} instead of ready")
         ask = {"type": "subscribe", "stream": history.stream, "after": history.last_id}
