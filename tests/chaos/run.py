@@ -79,7 +79,7 @@ class Report(msgspec.Struct):
     held_s: float
     """How long a key stayed with a stream that had ended before its first content, at most."""
     lag_s: float
-    """How late this process itself was, at most: no wait is known better than that."""
+    """How late this process itself was, at most."""
     stalls: int
     """How often it was so late that a lease after it nobody is judged."""
 
@@ -224,7 +224,7 @@ async def chaos(order: Order) -> Report:
     finally:
         watching.cancel()
     run = account(order, crowd.clients, staged)
-    run.stalls = lag.stalls
+    run.stalls, run.lag_s = lag.stalls, lag.most_s
     verdict = judge(run)
     verdict.anomalies += left
     return Report(

@@ -33,6 +33,8 @@ class Run(msgspec.Struct):
     lease_s: float
     stalls: Sequence[Outage] = ()
     """When the machine had no time for the run, and so perhaps for no worker."""
+    lag_s: float = 0.0
+    """How late the run itself was at most: no wait is known better than that."""
     noted: Sequence[Anomaly] = ()
     """What was noticed at once."""
 
@@ -83,7 +85,7 @@ def judge(run: Run) -> Verdict:
             verdict.anomalies += [
                 Anomaly(Fault.LATE, watched.id, f"{history.reader} {wait}")
                 for history, wait in zip(watched.histories, waits, strict=True)
-                if wait.overdue_s > LATE_S
+                if wait.overdue_s > LATE_S + run.lag_s
             ]
     asks = Counter(key for key, _ in asked)
     for key, streams in by_key.items():
