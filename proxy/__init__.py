@@ -22,11 +22,15 @@ Lease, Epoch
 Writer
     A producer's pen: numbers frames, keeps what the store has not accepted, fills gaps.
 Committer
-    The one task of a worker that carries what all its writers have ready to the store.
+    What carries all that a worker's writers have ready to the store, a batch at a time.
+Lane
+    The way to one part of the store that may be away by itself. The committer has one for each.
 Cursor
     A reader's place in a journal. A reader pulls; nobody pushes to it.
 Tail
     The newest events of one journal, held by a worker for the cursors it serves.
+Session, Subscription
+    One client on one WebSocket, to its end; one stream that it reads there.
 Bell
     A hint that a journal has grown. The journal is the truth, a lost ring costs only time.
 Ending
@@ -46,11 +50,15 @@ Detach
 Retention
     How long a stream can be resumed after its end.
 Ledger
-    What a namespace keeps beside its journals: idempotency claims, lists, running streams.
+    What a namespace keeps beside its journals: idempotency claims, lists, running streams,
+    the reports of its workers.
 Sweep
     The round that finds streams whose producer died, and writes their ending.
 Worker, Supervisor
     A process that serves; the one that starts several, replaces those that die, and stops them.
+Report
+    What a worker says of itself every two seconds. One whose report has run out is dead, and
+    nothing is kept of it.
 Drain
     The way down of a worker: readers that can resume go on elsewhere, streams come to their end.
 

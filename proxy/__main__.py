@@ -1,4 +1,4 @@
-"""The command line: serve, check, key new.
+"""The command line: serve, check, key new, tail, top, bench.
 
 The only reader of arguments and environment. It finds the file, has it parsed, and hands what
 it means to the rest. Exit codes: 0; 1 for what the world refuses, such as a port in use or a
@@ -16,16 +16,23 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
-from proxy.config import Config, describe
-from proxy.config.expectations import expected
-from proxy.config.tables import Host, Name
+from proxy import config
+from proxy.arguments import parser
+from proxy.config import Config, Secret, describe
+from proxy.config.secret import Unset, Wrong, resolve
 from proxy.errors import ConfigInvalid, MidstreamError
 from proxy.observe import Observer, open_log
 from proxy.policy.keys import RANDOM_BYTES, digest, new_secret
-from proxy.serving import ConfigFile, serve
+from proxy.serving import ConfigFile, read_secret, serve
+from proxy.stream import StreamId
+from proxy.terminal.bench import BenchWish, bench
+from proxy.terminal.server import Server
+from proxy.terminal.tail import TailWish, tail
+from proxy.terminal.top import TopWish, top
 
 _OK = 0
 _FAILED = 1
@@ -44,7 +51,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str], env: Mapping[str, str], serve: Serve) -> int:
     """Carry out one command; its exit code. Raises `SystemExit` for help and misuse."""
-    asked = _parser().parse_args(arguments)
+    asked = parser().parse_args(arguments)
     observer = open_log("text", sys.stderr)
     try:
         match asked.command:
@@ -52,13 +59,22 @@ def run(arguments: Sequence[str], env: Mapping[str, str], serve: Serve) -> int:
                 return _serve(asked, env, serve)
             case "check":
                 return _check(asked, env)
-            case _:
+            case "key":
                 return _key_new(asked, env)
+            case "tail":
+                return _tail(asked, env)
+            case "top":
+                return _top(asked, env)
+            case _:
+                return _bench(asked, env)
     except MidstreamError as error:
         sys.stderr.write(f"midstream: {error}\n")
         return _INVALID if isinstance(error, ConfigInvalid) else _FAILED
     except KeyboardInterrupt:
         return _STOPPED
+    except BrokenPipeError:  # whoever read has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+        return _FAILED
     except Exception as error:  # noqa: BLE001 - the root: Python's own report shows messages
         observer.internal_error(error)
         return _FAILED
@@ -101,6 +117,90 @@ def _key_new(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
     return _OK
 
 
+# --- commands that talk to a server ---------------------------------------------------------------
+
+
+def _tail(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
+    again = [("--url", asked.url), ("--key", asked.key)]
+    return tail(
+        TailWish(
+            server=_server(asked, env),
+            stream=StreamId(asked.stream),
+            after=asked.after,
+            over=asked.over,
+            shows_events=asked.events,
+            again=tuple(word for option in again if option[1] for word in option),
+        )
+    )
+
+
+def _top(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
+    return top(
+        TopWish(
+            server=_server(asked, env),
+            every_s=asked.every,
+            is_once=asked.once,
+            is_json=asked.json,
+            sort=asked.sort,
+        )
+    )
+
+
+def _bench(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
+    is_own = urlsplit(asked.url).netloc == urlsplit(_own_url(env)).netloc
+    return bench(
+        BenchWish(
+            url=asked.url,
+            key=_key(asked.key, env, has_default=is_own),
+            model=asked.model,
+            dialect=asked.dialect,
+            streams=asked.streams,
+            requests=asked.requests,
+            seconds=asked.seconds,
+            prompt=asked.prompt,
+            max_tokens=asked.max_tokens,
+            is_json=asked.json,
+        )
+    )
+
+
+def _server(asked: argparse.Namespace, env: Mapping[str, str]) -> Server:
+    """The one that is asked for, or the one that the config in use would start."""
+    url = asked.url or _own_url(env)
+    return Server(url.rstrip("/"), _key(asked.key, env, has_default=True))
+
+
+def _own_url(env: Mapping[str, str]) -> str:
+    """Where the config in use says that the proxy listens, as a client on this machine writes it.
+
+    A config that is not valid here, perhaps for want of a secret, tells nothing: then it is the
+    default.
+    """
+    try:
+        file = ConfigFile(_find(None, env), env)
+        server = file.parse(file.read()).server
+    except ConfigInvalid:
+        server = config.Server()
+    if server.port == 0:
+        server = msgspec.structs.replace(server, port=config.Server().port)
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not listened on
+    return msgspec.structs.replace(server, host=anywhere.get(server.host, server.host)).url
+
+
+def _key(given: str | None, env: Mapping[str, str], *, has_default: bool) -> Secret | None:
+    """What the reference refers to; without one, $MIDSTREAM_KEY if it may be that and is set."""
+    if given is None and not (has_default and env.get("MIDSTREAM_KEY")):
+        return None
+    found = resolve(given or "env:MIDSTREAM_KEY", env, read_secret)
+    match found:
+        case Secret():
+            return found
+        case Unset():
+            raise ConfigInvalid((f"--key: {found.reason}",))
+        case Wrong():
+            raise ConfigInvalid((f"--key {found.what}",))
+
+
 # --- the file -----------------------------------------------------------------------------------
 
 
@@ -111,53 +211,6 @@ def _find(given: str | None, env: Mapping[str, str]) -> Path:
         return Path(named)
     here = Path("config.toml")
     return here if here.exists() else _SHIPPED
-
-
-# --- the arguments ------------------------------------------------------------------------------
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="midstream",
-        description="A proxy for streamed LLM answers that outlive their connections.",
-        epilog="Without a file: $MIDSTREAM_CONFIG, then ./config.toml, then the one that ships.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    serving = commands.add_parser("serve", help="run the proxy")
-    serving.add_argument("--config", metavar="FILE", help="the config to run with")
-    serving.add_argument("--host", type=_one_of(Host), help="listen here, whatever the file says")
-    serving.add_argument("--port", type=_port, help="and on this port; 0 for any that is free")
-
-    checking = commands.add_parser("check", help="say what a config means, or what is wrong")
-    checking.add_argument("file", nargs="?", metavar="FILE", help="the config to check")
-
-    keys = commands.add_parser("key", help="make keys for applications")
-    key_commands = keys.add_subparsers(dest="key_command", required=True, metavar="COMMAND")
-    new = key_commands.add_parser("new", help="make a secret, and the section that admits it")
-    new.add_argument("name", type=_one_of(Name), metavar="NAME", help="what to call the key")
-    new.add_argument("--owner", type=_one_of(Name), help="whose its streams are (default: NAME)")
-    new.add_argument("--operator", action="store_true", help="it sees and stops all streams")
-    return parser
-
-
-def _one_of(hint: object) -> Callable[[str], str]:
-    """An argument that the file would take too."""
-
-    def read(given: str) -> str:
-        try:
-            msgspec.convert(given, hint)
-        except msgspec.ValidationError:
-            raise argparse.ArgumentTypeError(f"must be {expected(hint)}") from None
-        return given
-
-    return read
-
-
-def _port(given: str) -> int:
-    if not (given.isascii() and given.isdecimal() and len(given) <= 5 and int(given) <= 65_535):
-        raise argparse.ArgumentTypeError("must be a whole number from 0 to 65535")
-    return int(given)
 
 
 if __name__ == "__main__":

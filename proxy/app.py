@@ -1,6 +1,9 @@
 """The composition root: knows every class, holds no rule."""
 
+import importlib.metadata
+import os
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,6 +27,7 @@ from proxy.downstream.websocket.handshake import websocket_routes
 from proxy.observe import Observer
 from proxy.policy.keys import Keyring
 from proxy.policy.routes import Routes
+from proxy.relay.ports import Clock, Entropy, Identity
 from proxy.relay.switchboard import Settings, Switchboard
 from proxy.relay.writer import Limits
 from proxy.store.opening import OpenStore, open_store
@@ -71,13 +75,14 @@ async def running_app(
     `store_url` is that of the embedded store, if somebody else owns its server.
     """
     clock, entropy, dialects = WallClock(), SystemEntropy(), all_dialects()
+    identity = _identity(clock, entropy)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
             open_store(
                 config.store,
                 lease_s=config.streams.lease_s,
                 clock=clock,
-                entropy=entropy,
+                worker=identity.id,
                 on_trouble=on_trouble,
                 embedded_url=store_url,
             )
@@ -94,6 +99,7 @@ async def running_app(
             _settings(config),
         )
         await stack.enter_async_context(switchboard.running())
+        await stack.enter_async_context(switchboard.reporter(identity).running())
         desk = Desk(
             switchboard=switchboard,
             dialects=dialects,
@@ -114,6 +120,16 @@ async def running_app(
             observer.reloaded(needs_restart(config, changed))
 
         yield App(Front(_litestar(desk), observer, entropy), switchboard, store, reload)
+
+
+def _identity(clock: Clock, entropy: Entropy) -> Identity:
+    return Identity(
+        id=entropy.random_bytes(8).hex(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=importlib.metadata.version("midstream"),
+        started_at=clock.now(),
+    )
 
 
 def _settings(config: Config) -> Settings:

@@ -26,14 +26,19 @@
     │   ├── ProviderStalled         a deadline passed
     │   ├── ProviderTruncated       it stopped without its own terminator
     │   └── ProviderGarbled         what it sent cannot be read, or passes a limit
-    └── OwnError                    ours
-        ├── StoreUnavailable        503: cannot be reached, or did not answer in time
-        ├── StoreFull               503
-        ├── Draining                503
-        ├── StreamLimitReached      503
-        ├── ConfigInvalid           the file cannot be applied
-        ├── DataInUse               another process owns the embedded store's data
-        └── InternalError           500: a bug
+    ├── OwnError                    ours
+    │   ├── StoreUnavailable        503: cannot be reached, or did not answer in time
+    │   ├── StoreFull               503
+    │   ├── Draining                503
+    │   ├── StreamLimitReached      503
+    │   ├── ConfigInvalid           the file cannot be applied
+    │   ├── DataInUse               another process owns the embedded store's data
+    │   └── InternalError           500: a bug
+    └── ServerError                 that of a server, met by a command of the terminal
+        ├── ServerUnreachable       no connection can be made
+        ├── ServerRefused           it answered with a status that is final
+        ├── LineLost                the connection broke; it can be made again
+        └── PromiseBroken           what it sent cannot be so
 
 A leaf holds facts; status, code and retryability are class attributes; ``str()`` makes the
 sentence. `MidstreamError.problem` turns any of them into the neutral `Problem` that dialects
@@ -542,6 +547,73 @@ class InternalError(OwnError):
 
     def __str__(self) -> str:
         return "Something went wrong inside the proxy; its log knows more under this request id."
+
+
+# --- that of a server, met at the terminal ------------------------------------------------
+
+
+class ServerError(MidstreamError):
+    """A command of the terminal did not get what it asked a server for. Never served."""
+
+
+class ServerUnreachable(ServerError):
+    """No connection."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"No connection to {self.url}: {self.reason}."
+
+
+class ServerRefused(ServerError):
+    """An answer that asking again would not change. `said` is the server's own sentence.
+
+    `is_of_the_line` tells whether the way of reading may be what is refused, perhaps by
+    somebody on the way.
+    """
+
+    def __init__(self, url: str, answered: int, said: str, *, is_of_the_line: bool = False) -> None:
+        super().__init__(url, answered, said)
+        self.url = url
+        self.answered = answered
+        self.said = said
+        self.is_of_the_line = is_of_the_line
+
+    def __str__(self) -> str:
+        return f"{self.url} refuses ({self.answered}): {self.said}"
+
+
+class LineLost(ServerError):
+    """The connection broke, or was refused for now.
+
+    `is_of_the_line` tells whether the way of reading may be to blame; the server itself is
+    where it says that it is busy.
+    """
+
+    def __init__(
+        self, reason: str, *, is_of_the_line: bool = True, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_of_the_line = is_of_the_line
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"No answer for now: {self.reason}."
+
+
+class PromiseBroken(ServerError):
+    """A server of Midstream never sends this."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"The server broke its promise: {self.what}."
 
 
 def stream_problem(ending: str, reason: str, stream: StreamId) -> Problem:

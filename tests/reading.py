@@ -107,15 +107,39 @@ def _exactly(text: str) -> _Page:
     answer = json.loads(text)
     seen = []
     position = text.index("[") + 1
-    decoder = json.JSONDecoder()
     for event in answer["events"]:
-        start = text.index('"data":', position) + len('"data":')
-        value, end = decoder.raw_decode(text, start)
-        assert value == event["data"]
-        data = "[DONE]" if value == "[DONE]" else text[start:end]
+        data, position = _data(text, position, event["data"])
         seen.append(Seen(event["id"], event["event"], data))
-        position = end
     return _Page(seen, answer["last_id"], answer["ended"])
 
 
-READERS = {"sse": read_sse, "poll": read_poll}
+def _data(text: str, position: int, parsed: object) -> tuple[str, int]:
+    """The next event's data as it was sent, and where it ends."""
+    start = text.index('"data":', position) + len('"data":')
+    value, end = json.JSONDecoder().raw_decode(text, start)
+    assert value == parsed
+    return ("[DONE]" if value == "[DONE]" else text[start:end]), end
+
+
+async def read_ws(
+    http: aiohttp.ClientSession, url: str, stream: str, after: int, take: int | None
+) -> list[Seen]:
+    """The same over WebSocket, on a connection of its own."""
+    seen: list[Seen] = []
+    async with http.ws_connect(f"{url}/v1/ws", protocols=["midstream.v1"]) as ws:
+        assert (await ws.receive_json())["type"] == "ready"
+        await ws.send_json({"type": "subscribe", "stream": stream, "after": after})
+        while take is None or len(seen) < take:
+            text = await ws.receive_str()
+            said = json.loads(text)
+            if said["type"] == "end":
+                assert said["last_id"] == (seen[-1].id if seen else after)
+                break
+            assert said["type"] == "event", said
+            assert said["stream"] == stream
+            data, _ = _data(text, 0, said["data"])
+            seen.append(Seen(said["id"], said["event"], data))
+    return seen
+
+
+READERS = {"sse": read_sse, "poll": read_poll, "ws": read_ws}

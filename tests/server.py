@@ -50,10 +50,15 @@ def _toml(value: object) -> str:
 
 @contextmanager
 def serving(
-    folder: Path, config: str, *, env: Mapping[str, str] | None = None, name: str = "server"
+    folder: Path,
+    config: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    name: str = "server",
+    module: str = "proxy",
 ) -> Iterator[Served]:
     """`midstream serve` with `config`, on a free port of loopback, until the block is left."""
-    served = start(folder, config, env=env, name=name)
+    served = start(folder, config, env=env, name=name, module=module)
     try:
         yield served
     finally:
@@ -67,9 +72,18 @@ def serving(
 
 
 def start(
-    folder: Path, config: str, *, env: Mapping[str, str] | None = None, name: str = "server"
+    folder: Path,
+    config: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    name: str = "server",
+    module: str = "proxy",
+    port: int = 0,
 ) -> Served:
-    """The same without an end: whoever calls it stops it."""
+    """The same without an end: whoever calls it stops it.
+
+    The command is that of `module`: the product's own, or one that wraps it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.toml"
     file.write_text(config)
@@ -77,7 +91,7 @@ def start(
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "proxy", "serve", "--config", str(file), "--port", "0"],
+            [sys.executable, "-m", module, "serve", "--config", str(file), "--port", str(port)],
             cwd=folder,
             env={**kept, "PYTHONPATH": str(Path(__file__).parents[1]), **(env or {})},
             stdin=subprocess.DEVNULL,

@@ -18,6 +18,7 @@ from proxy.policy.keys import Keyring, Role, is_mistyped
 from proxy.serving import ConfigFile
 
 CANARY = "CANARY-4f1d-of-some-length"
+STREAM = "st_0123456789abcdefghijklmnop"
 KEY = f'[keys.a]\nsha256 = "{"0" * 64}"\n'
 
 
@@ -274,6 +275,28 @@ def test_a_new_key_says_which_file_to_put_it_into(
     assert "Put this into config.toml, and start midstream again:" in capsys.readouterr().out
 
 
+# --- which server -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "url"),
+    [
+        ("server.port = 1", [], "http://127.0.0.1:1"),
+        (f'{KEY}[server]\nhost = "0.0.0.0"\nport = 1', [], "http://127.0.0.1:1"),
+        (f'{KEY}[server]\nhost = "::"\nport = 1', [], "http://[::1]:1"),
+        ("server.port = 2", ["--url", "http://localhost:1/"], "http://localhost:1"),
+    ],
+)
+def test_a_server_is_sought_where_the_config_in_use_says_that_it_listens(
+    config: str, arguments: list[str], url: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "config.toml").write_text(config)
+
+    assert midstream("top", *arguments) == 1
+
+    assert capsys.readouterr().err.startswith(f"midstream: No connection to {url}: ")
+
+
 # --- misuse ------------------------------------------------------------------------
 
 
@@ -291,6 +314,21 @@ def test_a_new_key_says_which_file_to_put_it_into(
         ["key", "new", "a b"],
         ["key", "new", "a", "--owner", "[]"],
         ["check", "a", "b"],
+        ["tail"],
+        ["tail", "st_short"],
+        ["tail", STREAM, "--after", "-1"],
+        ["tail", STREAM, "--after", "9007199254740992"],
+        ["tail", STREAM, "--over", "pigeon"],
+        ["tail", STREAM, "--url", "127.0.0.1"],
+        ["tail", STREAM, "--key", CANARY],
+        ["top", "--every", "0"],
+        ["top", "--every", "nan"],
+        ["top", "--sort", "name"],
+        ["bench", "http://127.0.0.1:1/v1"],
+        ["bench", "ftp://127.0.0.1", "--model", "m"],
+        ["bench", "http://127.0.0.1:1/v1", "--model", "m", "--streams", "0"],
+        ["bench", "http://127.0.0.1:1/v1", "--model", "m", "--requests", "1.5"],
+        ["bench", "http://127.0.0.1:1/v1", "--model", "m", "--seconds", "inf"],
     ],
 )
 def test_a_command_that_cannot_be_understood_has_exit_code_2(
@@ -300,7 +338,9 @@ def test_a_command_that_cannot_be_understood_has_exit_code_2(
         midstream(*arguments)
 
     assert caught.value.code == 2
-    assert "usage: midstream" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "usage: midstream" in err
+    assert CANARY not in err
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -309,7 +349,20 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("serve", "check", "key"))
+    assert all(command in out for command in ("serve", "check", "key", "tail", "top", "bench"))
+
+
+@pytest.mark.parametrize("command", ["tail", "top", "bench"])
+def test_the_help_of_what_talks_to_a_server_has_examples_and_defaults(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        midstream(command, "--help")
+
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert f"examples:\n  midstream {command}" in out
+    assert "(default:" in out
 
 
 def test_the_module_runs_as_a_program() -> None:

@@ -4,8 +4,8 @@ Every rule is a function of what it is about, and adds to the problems.
 """
 
 from collections.abc import Collection, Sequence
-from urllib.parse import parse_qsl, urlsplit
 
+from proxy.config.addresses import has_password, wrong_address
 from proxy.config.expectations import nearest
 from proxy.config.lines import Path
 from proxy.config.problems import Problems
@@ -14,8 +14,6 @@ from proxy.policy.keys import Key, digest, is_mistyped
 from proxy.policy.routes import match
 
 _SECRET_CHARS_MIN = 16  # chosen: 8 random bytes in hex; what is shorter can be tried out
-_URL_OPTIONS = frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
-_NOT_YET = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
 def check_store(store: Store, problems: Problems) -> None:
@@ -25,44 +23,15 @@ def check_store(store: Store, problems: Problems) -> None:
             ("store", "retention_s"),
             f"must be at most retention_max_s, which is {store.retention_max_s:g}",
         )
-    what = _wrong_address(store.url.reveal())
+    what = wrong_address(store.url.reveal())
     if what:
         problems.add(("store", "url"), what)
-    elif not store.url.source and urlsplit(store.url.reveal()).password is not None:
+    elif not store.url.source and has_password(store.url.reveal()):
         problems.add(
             ("store", "url"),
             "holds a password, which must not stand in the file: put the whole address into a "
             'variable and write "env:NAME"',
         )
-
-
-def _wrong_address(address: str) -> str | None:
-    """What is wrong with the address of a store, without quoting it."""
-    if address in {"embedded", "memory://"}:
-        return None
-    scheme, _, _ = address.partition("://")
-    if scheme in _NOT_YET:
-        return "Sentinel and Cluster are not available in this version: use redis:// or rediss://"
-    if scheme not in {"redis", "rediss", "unix"}:
-        return (
-            'must be "embedded", "memory://", or an address that begins with '
-            "redis://, rediss:// or unix://"
-        )
-    if not address.isascii() or not address.isprintable() or " " in address:
-        return "must be printable characters without spaces"
-    try:
-        url = urlsplit(address)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        return "its host or port cannot be read: it must be like redis://host:6379/0"
-    if any(name not in _URL_OPTIONS for name, _ in parse_qsl(url.query, keep_blank_values=True)):
-        return f"its options can be {', '.join(sorted(_URL_OPTIONS))}"
-    if scheme == "unix":
-        is_whole = not host and len(url.path) > 1
-        return None if is_whole else "must name a socket by its whole path: unix:///run/redis.sock"
-    if not host or not (url.path.strip("/").isdecimal() or not url.path.strip("/")):
-        return "must be like redis://host:6379/0, its path the number of a database"
-    return None
 
 
 def check_workers(server: Server, store: Store, problems: Problems) -> None:
@@ -161,10 +130,12 @@ def check_reach(
     """Open access is for this machine alone."""
     if keys or server.is_loopback or problems.has_any(("keys",)):
         return
-    asleep = [f" ([keys.{key.name}] is off: {key.reason})" for key in off if key.section == "keys"]
-    way = asleep[0] if asleep else ""
+    asleep = [f"[keys.{key.name}] is off: {key.reason}" for key in off if key.section == "keys"]
+    way = "You can "
+    if asleep:
+        way = f"{asleep[0]}. Set that (to {_SECRET_CHARS_MIN} characters or more), or "
     problems.add(
         ("server", "host"),
-        "other machines could reach it, and without a key anybody may use your providers: "
-        f"add a key with `midstream key new NAME`{way}, or listen on 127.0.0.1",
+        "other machines could reach it, and without a key anybody may use your providers. "
+        f"{way}add a key with `midstream key new NAME`, or listen on 127.0.0.1",
     )

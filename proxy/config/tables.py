@@ -9,11 +9,11 @@ targets, and everything that is off taken out.
 import ipaddress
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from proxy.config.addresses import without_credentials
 from proxy.config.secret import Secret
 from proxy.policy.keys import Key, Role
 from proxy.policy.routes import Route, Target
@@ -130,8 +130,7 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
             case "memory":
                 return "memory"
             case "redis":
-                url = urlsplit(self.url.reveal())
-                return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+                return without_credentials(self.url.reveal())
 
 
 class Streams(msgspec.Struct, frozen=True, kw_only=True):

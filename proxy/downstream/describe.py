@@ -1,9 +1,12 @@
-"""A stream in words: its state as JSON, and the response headers that name it."""
+"""Streams and workers in words: their state as JSON, and the headers that name a stream."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
+from proxy.relay.ports import Report
+from proxy.relay.reporter import readers_of
 from proxy.stream import State, StreamId, Usage
 
 
@@ -33,6 +36,27 @@ class StreamView(msgspec.Struct, frozen=True):
     error: StreamError | None
 
 
+class StreamItem(StreamView, frozen=True, kw_only=True):
+    """A stream as one of a list, with what costs too much to ask for each alone."""
+
+    owner: str
+    readers: int | None
+    """Of a running stream, over all workers, as of two seconds ago; None if that is not known."""
+
+
+class WorkerView(msgspec.Struct, frozen=True):
+    """One process that serves, as ``GET /v1/workers`` answers it."""
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    started_at: str
+    draining: bool
+    streams: int
+    readers: int
+
+
 def rfc3339(unix_s: float) -> str:
     """A moment in UTC, with milliseconds."""
     moment = datetime.fromtimestamp(unix_s, UTC)
@@ -57,6 +81,31 @@ def view(state: State) -> StreamView:
         expires_at=None if state.expires_at is None else rfc3339(state.expires_at),
         usage=state.usage,
         error=None if problem is None else StreamError(problem.code, problem.message),
+    )
+
+
+def item(state: State, reports: Sequence[Report]) -> StreamItem:
+    """A stream of a list. `reports` is what the workers say of themselves."""
+    birth = state.birth
+    return StreamItem(
+        **msgspec.structs.asdict(view(state)),
+        owner=birth.owner,
+        readers=readers_of(birth.id, reports) if state.ending is None else None,
+    )
+
+
+def worker_view(report: Report) -> WorkerView:
+    """What an operator may know of a worker."""
+    worker = report.worker
+    return WorkerView(
+        id=worker.id,
+        host=worker.host,
+        pid=worker.pid,
+        version=worker.version,
+        started_at=rfc3339(worker.started_at),
+        draining=report.is_draining,
+        streams=report.streams,
+        readers=report.readers,
     )
 
 

@@ -3,13 +3,12 @@
 The client may vanish meanwhile and come back for the answer with the same idempotency key.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from proxy.downstream.exchange import Answer
-from proxy.downstream.leaving import close_on_leave
+from proxy.downstream.http import wire_of
 from proxy.errors import Draining, StreamGone, StreamNotFound
 from proxy.relay.cursor import Cursor
 from proxy.stream import Ending, Event
@@ -36,7 +35,8 @@ class FoldedAnswer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait for the end, answer."""
         cursor = self._cursor
-        leaving = asyncio.create_task(close_on_leave(receive, cursor))
+        wire = wire_of(scope)
+        wire.watch(cursor.close)
         try:
             events = await self._collect()
             if cursor.is_closed:
@@ -51,7 +51,7 @@ class FoldedAnswer:
             await failed(scope, receive, send)
         finally:
             cursor.close()
-            leaving.cancel()
+            wire.unwatch()
 
     async def _collect(self) -> list[Event]:
         events: list[Event] = []

@@ -25,6 +25,7 @@ class Front:
         try:
             await self._app(scope, receive, send)
         finally:
+            del state["send"]  # it refers to the request, which refers to its state
             self._observer.served(
                 method=str(scope.get("method", "GET")),  # a handshake is one
                 route=str(scope.get("path_template", "")),

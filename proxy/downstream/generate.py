@@ -100,7 +100,6 @@ async def _answer(
     settings = SseSettings(
         heartbeat=call.dialect.heartbeat,
         heartbeat_s=desk.settings.heartbeat_s,
-        stall_s=desk.settings.reader_stall_s,
     )
     failure = _failure(desk, scope, call, state.birth.id, headers, producer)
     if state.problem is not None and not state.has_content and after == 0:

@@ -1,12 +1,11 @@
 """A cursor's events as one JSON answer: as soon as there are any, or empty after a wait."""
 
-import asyncio
 from collections.abc import Sequence
 
 from litestar.types import Receive, Scope, Send
 
 from proxy.downstream.exchange import Answer
-from proxy.downstream.leaving import close_on_leave
+from proxy.downstream.http import wire_of
 from proxy.errors import StreamGone
 from proxy.relay.cursor import Cursor
 from proxy.stream import DONE, Event
@@ -32,7 +31,8 @@ class LongPoll:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait, answer."""
         cursor = self._cursor
-        leaving = asyncio.create_task(close_on_leave(receive, cursor))
+        wire = wire_of(scope)
+        wire.watch(cursor.close)
         try:
             events = await self._collect()
             if cursor.is_closed:
@@ -47,7 +47,7 @@ class LongPoll:
             await answer(scope, receive, send)
         finally:
             cursor.close()
-            leaving.cancel()
+            wire.unwatch()
 
     async def _collect(self) -> list[Event]:
         """What is there, up to the limits; the first event is waited for."""

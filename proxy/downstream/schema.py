@@ -13,6 +13,7 @@ from proxy.downstream.schema_bodies import Json, schemas
 from proxy.downstream.schema_dialects import dialect_schemas
 from proxy.downstream.schema_errors import BOTH_SHAPES, failures, responses
 from proxy.downstream.schema_operations import paths
+from proxy.downstream.schema_websocket import websocket_paths
 from proxy.errors import MethodNotAllowed, RouteNotFound
 from proxy.wire.dialects import all_dialects
 
@@ -51,7 +52,7 @@ def _document() -> Json:
         },
         "tags": _tags(),
         "security": [{"bearer": []}, {"apiKey": []}, {}],
-        "paths": asking_paths(all_dialects().values()) | paths(),
+        "paths": asking_paths(all_dialects().values()) | paths() | websocket_paths(),
         "components": {
             "schemas": schemas() | dialect_schemas(),
             "headers": headers(),
@@ -66,7 +67,7 @@ def _tags() -> list[Json]:
         "Answers": "Ask for an answer.",
         "Streams": "Read, resume, stop and list answers.",
         "Models": "What can be asked.",
-        "Operation": "For those who run the proxy. No key is needed.",
+        "Operation": "For those who run the proxy.",
     }
     return [{"name": name, "description": description} for name, description in said.items()]
 

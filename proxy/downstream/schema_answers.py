@@ -38,11 +38,18 @@ def stream_headers(*others: str) -> Json:
     return _refer(*_OF_STREAMS, *others)
 
 
+def websocket_headers() -> Json:
+    """Of the answer that opens a WebSocket."""
+    return _refer("Upgrade", "Sec-WebSocket-Protocol")
+
+
 def failure_headers(status: str, *, may_name_a_stream: bool) -> Json:
     """The headers of an error."""
     found = _refer(*_OF_ALL, "X-Should-Retry", "Retry-After", "Retry-After-Ms")
     if status == "401":
         found |= _refer("WWW-Authenticate")
+    if status == "426":
+        found |= _refer("Upgrade", "Sec-WebSocket-Version")
     if may_name_a_stream:
         found |= {name: _reference(name + _IF_ANY) for name in _OF_STREAMS}
     return found
@@ -63,7 +70,8 @@ def headers() -> Json:
     """All of them, by name."""
     streams = _of_streams()
     may_be = {name + _IF_ANY: header | {"required": False} for name, header in streams.items()}
-    return {**_of_all(), **_of_failures(), **streams, **may_be, **_of_reading()}
+    own = {**_of_all(), **_of_failures(), **_of_websockets(), **_of_reading()}
+    return {**own, **streams, **may_be}
 
 
 def _header(schema: Json, description: str, *, is_always: bool = True) -> Json:
@@ -92,6 +100,16 @@ def _of_failures() -> dict[str, Json]:
         ),
         "Retry-After-Ms": _header(whole, "The same in milliseconds.", is_always=False),
         "WWW-Authenticate": _header({"const": "Bearer"}, "How to send the key."),
+        "Sec-WebSocket-Version": _header({"const": "13"}, "The one that is spoken here."),
+    }
+
+
+def _of_websockets() -> dict[str, Json]:
+    return {
+        "Upgrade": _header({"const": "websocket"}, "What this path is for."),
+        "Sec-WebSocket-Protocol": _header(
+            {"const": "midstream.v1"}, "If the client has offered it.", is_always=False
+        ),
     }
 
 

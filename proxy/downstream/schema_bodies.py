@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from proxy.downstream.describe import StreamView
+from proxy.downstream.operator import WorkerList
 from proxy.downstream.streams import StreamList
 from proxy.stream import DONE, EVENT_ID_MAX, STREAM_ID_PATTERN, Ending
 
@@ -65,9 +66,11 @@ def record(properties: Mapping[str, object], *, optional: frozenset[str] = froze
 def _generated() -> Json:
     """The Structs that are answered as they are, with what their types do not say."""
     _, components = msgspec.json.schema_components(
-        [StreamView, StreamList], ref_template=_SCHEMAS + "{name}"
+        [StreamView, StreamList, WorkerList], ref_template=_SCHEMAS + "{name}"
     )
     _add(components, "StreamView", _stream_details())
+    _add(components, "StreamItem", _stream_details() | _item_details())
+    _add(components, "WorkerView", _worker_details())
     _add(
         components,
         "StreamList",
@@ -112,6 +115,30 @@ def _stream_details() -> dict[str, Json]:
             "`input_tokens` includes the cached ones."
         },
         "error": {"description": "Why it did not complete; null if it did, or still may."},
+    }
+
+
+def _item_details() -> dict[str, Json]:
+    return {
+        "owner": {"description": "Whose it is."},
+        "readers": {
+            "minimum": 0,
+            "description": "How many read it now, over all workers, as of two seconds ago; a "
+            "poller counts while a poll of its waits. Only lists tell it. Null for a stream that "
+            "has ended, and where it is not known.",
+        },
+    }
+
+
+def _worker_details() -> dict[str, Json]:
+    return {
+        "id": {"description": "Its name, new with each start."},
+        "host": {"description": "The machine that it runs on."},
+        "version": {"description": "Of Midstream."},
+        "started_at": {"format": "date-time"},
+        "draining": {"description": "Whether it is being stopped, and takes no new streams."},
+        "streams": {"minimum": 0, "description": "How many answers it is making."},
+        "readers": {"minimum": 0, "description": "How many readers it serves."},
     }
 
 

@@ -120,6 +120,9 @@ def _meanings() -> dict[type[MidstreamError], str]:
         "may be no `Content-Encoding`.",
         errors.IdempotencyMismatch: "the `Idempotency-Key` was used before, with another path or "
         "body.",
+        errors.UpgradeRequired: "the request is no WebSocket handshake.",
+        errors.AlreadySubscribed: "as a message: the connection reads this stream already.",
+        errors.SubscriptionLimit: "as a message: the connection reads as many streams as it may.",
         errors.ProviderRefused: "the provider answered with an error that says nothing about the "
         "request.",
         errors.ProviderUnreachable: "no connection to the provider, or it broke.",

@@ -40,6 +40,7 @@ def paths() -> dict[str, Json]:
         "/healthz": {"get": _is_alive()},
         "/readyz": {"get": _is_ready()},
         "/schema": {"get": _get_schema()},
+        "/v1/workers": {"get": _list_workers()},
     }
 
 
@@ -223,3 +224,21 @@ def _get_schema() -> Json:
     return _open_to_all(
         "getSchema", "This document", {"200": answer("OpenAPI 3.1, as JSON.", document)}
     )
+
+
+def _list_workers() -> Json:
+    found = answer("All of them.", {JSON: ref("WorkerList")})
+    fails = [
+        *of_authentication(),
+        Failure("403", errors.NotPermitted.code, "the key is no operator's."),
+        *failures(errors.MalformedRequest, errors.StoreUnavailable),
+    ]
+    return {
+        "operationId": "listWorkers",
+        "tags": ["Operation"],
+        "summary": "The processes that serve, the longest up first",
+        "description": "Every worker that shares the store and has said in the last 10 s that it "
+        "lives. Only for an operator's key. There are no query parameters.",
+        "parameters": [caller_dialect()],
+        "responses": {"200": found} | responses(fails, *BOTH_SHAPES),
+    }

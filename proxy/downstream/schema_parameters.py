@@ -145,6 +145,24 @@ def caller_dialect() -> Json:
     )
 
 
+def handshake() -> list[Json]:
+    """What makes a WebSocket of a GET (RFC 6455 4.1)."""
+    return [
+        _header("Upgrade", {"const": "websocket"}, "With `Connection: Upgrade`."),
+        _header("Sec-WebSocket-Version", {"const": "13"}, "The one that is spoken here."),
+        _header(
+            "Sec-WebSocket-Key",
+            {"type": "string", "pattern": "^[A-Za-z0-9+/]{22}==$"},
+            "16 random bytes, in Base64.",
+        ),
+        _header(
+            "Sec-WebSocket-Protocol",
+            {"type": "string", "examples": ["midstream.v1"]},
+            "If there is any, `midstream.v1` must be among them.",
+        ),
+    ]
+
+
 def resume() -> list[Json]:
     """From where on, and how, to read a stream."""
     return [

@@ -1,10 +1,10 @@
 """A cursor's events as server-sent events, on one HTTP response.
 
-Pulls from the cursor and sends; holds at most one batch and what the connection has not taken.
-A reader that takes nothing for `stall_s` is dropped: its connection is aborted, and it may
-resume. Two things surprise: a send to a client that has left succeeds silently, so leaving is
-watched for beside; and nothing is sent before the first event or the first heartbeat, so that
-an early failure can still be an HTTP status.
+Pulls from the cursor and sends; holds at most one batch, until the connection has taken it.
+A reader that takes nothing is dropped by the protocol (see `http`), and may resume. Two things
+surprise: a send to a client that has left succeeds silently, so leaving is watched for beside;
+and nothing is sent before the first event or the first heartbeat, so that an early failure can
+still be an HTTP status.
 """
 
 import asyncio
@@ -14,9 +14,8 @@ import msgspec
 from litestar.types import ASGIApp, HTTPResponseBodyEvent, Receive, Scope, Send
 
 from proxy.downstream.exchange import Headers, common_headers, request_id
-from proxy.downstream.http import EXTENSION, Wire
-from proxy.downstream.leaving import close_on_leave, unless_left
-from proxy.downstream.watchdog import Watchdog
+from proxy.downstream.http import Wire, wire_of
+from proxy.downstream.leaving import unless_left
 from proxy.errors import StreamGone
 from proxy.relay.cursor import Cursor
 from proxy.relay.tail import Batch
@@ -38,7 +37,6 @@ class SseSettings(msgspec.Struct, frozen=True):
 
     heartbeat: bytes
     heartbeat_s: float
-    stall_s: float
 
 
 class EventStream:
@@ -59,40 +57,41 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send to the end of the stream, or of the reader."""
-        cursor = self._cursor
-        leaving = asyncio.create_task(close_on_leave(receive, cursor))
+        cursor, wire = self._cursor, wire_of(scope)
+        left = wire.watch(cursor.close)
         try:
             if self._hold is not None:
-                instead = await unless_left(self._hold(), leaving)
+                hold, self._hold = self._hold, None
+                instead = await unless_left(hold(), left)
                 if cursor.is_closed:
                     return
                 if instead is not None:
                     await instead(scope, receive, send)
                     return
-            scope["state"]["status"] = 200
-            start = {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": self._start_headers(scope),
-            }
-            await send(start)  # type: ignore[arg-type]
+            await self._begin(scope, send)
             # Litestar looks into each message for the start, which it has seen now.
             send = scope["state"].get("send", send)
-            wire = _wire(scope)
-            watchdog = Watchdog(wire.unsent_bytes, self._settings.stall_s, wire.abort)
-            try:
-                await self._send_events(send, watchdog)
-                if cursor.is_sent_away and not (cursor.is_at_end or cursor.is_closed):
-                    if cursor.is_bound:
-                        await break_off(scope, leaving)
-                        return
-                    await send(_come_back(scope))
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-            finally:
-                watchdog.stop()
+            await self._send_events(wire, send)
+            if cursor.is_sent_away and not (cursor.is_at_end or cursor.is_closed):
+                if cursor.is_bound:
+                    await break_off(wire, left)
+                    return
+                await send(_come_back(scope))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             cursor.close()
-            leaving.cancel()
+            wire.unwatch()
+
+    async def _begin(self, scope: Scope, send: Send) -> None:
+        """Send status and headers, and let go of what was only needed for them."""
+        scope["state"]["status"] = 200
+        start = {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": self._start_headers(scope),
+        }
+        await send(start)  # type: ignore[arg-type]
+        self._headers = ()
 
     def _start_headers(self, scope: Scope) -> Headers:
         headers = common_headers(scope)
@@ -101,7 +100,7 @@ class EventStream:
         headers.extend((name.encode(), value.encode()) for name, value in self._headers)
         return headers
 
-    async def _send_events(self, send: Send, watchdog: Watchdog) -> None:
+    async def _send_events(self, wire: Wire, send: Send) -> None:
         cursor, settings = self._cursor, self._settings
         is_first = True
         while True:
@@ -117,9 +116,11 @@ class EventStream:
             else:
                 frames = settings.heartbeat
             await send({"type": "http.response.body", "body": frames, "more_body": True})
-            watchdog.sent_bytes += len(frames)  # it may have waited before it was written
             if cursor.is_sent_away or (batch is not None and batch.ending is not None):
                 return
+            if wire.is_behind:
+                del frames, batch  # a client that takes nothing holds them once, in its connection
+                await wire.taken()
 
 
 def batch_frames(batch: Batch) -> bytes:
@@ -141,18 +142,11 @@ def _come_back(scope: Scope) -> HTTPResponseBodyEvent:
     return {"type": "http.response.body", "body": body, "more_body": True}
 
 
-async def break_off(scope: Scope, leaving: "asyncio.Task[None]") -> None:
+async def break_off(wire: Wire, left: asyncio.Future[None]) -> None:
     """Close the connection in the middle of the answer, once the client has what was sent.
 
     To an SDK that cannot resume, an orderly end would be the end of the answer.
     """
-    wire = _wire(scope)
     wire.close()
-    await asyncio.wait({leaving}, timeout=_FLUSH_S)
+    await asyncio.wait({left}, timeout=_FLUSH_S)
     wire.abort()
-
-
-def _wire(scope: Scope) -> Wire:
-    wire: Wire | None = (scope.get("extensions") or {}).get(EXTENSION)  # type: ignore[assignment]
-    assert wire is not None, "served by our own protocol"
-    return wire

@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from proxy.downstream.auth import authenticate, must_own
-from proxy.downstream.describe import StreamView, stream_headers, view
+from proxy.downstream.describe import StreamItem, item, stream_headers, view
 from proxy.downstream.desk import Desk
 from proxy.downstream.exchange import Answer, json_answer, read_headers, read_query
 from proxy.downstream.long_poll import POLL_LINGERS_S, LongPoll
@@ -37,7 +37,7 @@ _STATUSES = frozenset({"running", "ended", *Ending})
 class StreamList(msgspec.Struct, frozen=True):
     """A page of streams, newest first. `next` is the cursor of the next page."""
 
-    data: list[StreamView]
+    data: list[StreamItem]
     next: str | None
 
 
@@ -118,7 +118,6 @@ async def _events(desk: Desk, request: Request, state: State) -> ASGIApp:  # typ
     settings = SseSettings(
         heartbeat=desk.dialects[state.birth.dialect].heartbeat,
         heartbeat_s=desk.settings.heartbeat_s,
-        stall_s=desk.settings.reader_stall_s,
     )
     return EventStream(cursor, settings, named)
 
@@ -189,13 +188,14 @@ async def _list(desk: Desk, principal: Principal, query: Mapping[str, str]) -> A
         raise MalformedRequest(f"status must be one of {known}.", param="status")
     limit = read_count(query, "limit", default=_LIMIT_DEFAULT, high=_LIMIT_MAX)
     owner = None if principal.is_operator else principal.owner
-    found: list[StreamView] = []
+    reports = await desk.switchboard.reports()
+    found: list[StreamItem] = []
     cursor, scanned = query.get("cursor"), 0
     while True:
         page = await desk.switchboard.list(owner, tag, cursor, limit - len(found))
         cursor, scanned = page.next_cursor, scanned + len(page.streams)
         states = await desk.switchboard.states(page.streams) if page.streams else ()
-        found += [view(state) for state in states if state and _matches(state, status)]
+        found += [item(state, reports) for state in states if state and _matches(state, status)]
         if cursor is None or len(found) >= limit or scanned >= _SCANNED_MAX:
             return json_answer(200, StreamList(found, cursor))
 

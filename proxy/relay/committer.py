@@ -1,12 +1,13 @@
 """Group commit: what all writers of this worker have ready goes to the store in one round trip.
 
 While one batch is under way the next one gathers: little load, no delay; much load, few round
-trips. It also renews leases of writers that have nothing to say, and knows since when no call
-to the store has failed, without which a lease of somebody else may not be judged.
+trips. Where the store has parts that may be away by themselves, each has its own batch, on a
+lane of its own. The committer also renews leases of writers that have nothing to say, and knows
+since when the whole store has been well, which is what a lease of somebody else may be judged by.
 """
 
 import asyncio
-import math
+from collections.abc import Hashable
 
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
@@ -21,8 +22,23 @@ _BACKOFF_S = (0.02, 0.05, 0.1, 0.2)
 """Between tries while the store is away. Chosen: one call of each worker, and a store that was
 away for a moment is noticed long before a lease runs out."""
 
-_FULL_S = 0.2
-"""Between tries while the store is full."""
+_REFUSED_S = 0.2
+"""Between tries while the store is full, or moves the stream."""
+
+_LANE_IDLE_S = 300.0
+"""After which a lane is taken down. Chosen: longer than any call takes; nodes come and go."""
+
+
+class Lane:
+    """The way to one part of the store. The committer alone changes it."""
+
+    def __init__(self, now: float) -> None:
+        self.ready: dict[StreamId, Writer] = {}
+        self.wake = asyncio.Event()
+        self.failures = 0
+        self.lost_at: float | None = None
+        self.used_at = now
+        self.task: asyncio.Task[None] | None = None
 
 
 class Committer:
@@ -36,12 +52,12 @@ class Committer:
         self._lease_s = lease_s
         self._grace_s = grace_s
         self._writers: dict[StreamId, Writer] = {}
-        self._ready: dict[StreamId, Writer] = {}
-        self._wake = asyncio.Event()
-        self._failures = 0
-        self._lost_at: float | None = None
-        self._trouble_at = -math.inf
-        """When a call to the store last failed."""
+        self._lanes: dict[Hashable, Lane] = {}
+        self._opened = asyncio.Event()
+        """Set when a lane has no task yet."""
+        self._trouble_at = asyncio.get_running_loop().time()
+        """When a call to the store last failed or stalled; a start counts as trouble, for
+        nobody knows what happened before."""
 
     # --- for writers ----------------------------------------------------------------------
 
@@ -52,8 +68,14 @@ class Committer:
 
     def ready(self, writer: Writer) -> None:
         """`writer` has something to write."""
-        self._ready[writer.birth.id] = writer
-        self._wake.set()
+        stream = writer.birth.id
+        key = self._journal.lane(stream)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(asyncio.get_running_loop().time())
+            self._opened.set()
+        lane.ready[stream] = writer
+        lane.wake.set()
 
     def renew(self, stream: StreamId) -> None:
         """Renew the lease now, to hear what the store has to say."""
@@ -75,18 +97,20 @@ class Committer:
 
     @property
     def is_store_lost(self) -> bool:
-        """Whether the newest commit failed."""
-        return self._lost_at is not None
+        """Whether the newest commit to some part of the store failed."""
+        return any(lane.lost_at is not None for lane in self._lanes.values())
 
     # --- the tasks ----------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Commit until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while batch := self._gather():
-                await self._commit(batch)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._opened.wait()
+                self._opened.clear()
+                for lane in self._lanes.values():
+                    if lane.task is None:
+                        lane.task = tasks.create_task(self._serve(lane))
 
     async def keep_leases(self) -> None:
         """Renew leases until cancelled."""
@@ -100,40 +124,56 @@ class Committer:
                 elif now - writer.last_append_at > self._lease_s / 3:
                     writer.wants_renewal = True
                     self.ready(writer)
+            for key, lane in list(self._lanes.items()):
+                if not lane.ready and now - lane.used_at > _LANE_IDLE_S and lane.task is not None:
+                    lane.task.cancel()
+                    del self._lanes[key]
 
-    def _gather(self) -> list[tuple[Writer, Append]]:
+    async def _serve(self, lane: Lane) -> None:
+        """Commit what is ready on one lane, until cancelled."""
+        while True:
+            await lane.wake.wait()
+            lane.wake.clear()
+            while batch := self._gather(lane):
+                await self._commit(lane, batch)
+            self._found(lane)  # if it was lost, all that waited goes by other lanes now
+
+    def _gather(self, lane: Lane) -> list[tuple[Writer, Append]]:
         batch = []
-        for stream in list(self._ready)[:_APPENDS_MAX]:
-            writer = self._ready.pop(stream)
+        for stream in list(lane.ready)[:_APPENDS_MAX]:
+            writer = lane.ready.pop(stream)
             if writer.has_more:
                 batch.append((writer, writer.next_append()))
         return batch
 
-    async def _commit(self, batch: list[tuple[Writer, Append]]) -> None:
+    async def _commit(self, lane: Lane, batch: list[tuple[Writer, Append]]) -> None:
+        loop = asyncio.get_running_loop()
+        begun = lane.used_at = loop.time()
         try:
             receipts = await self._journal.append([append for _, append in batch])
         except StoreUnavailable as error:
-            self._lost(batch, error)
-            await asyncio.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1])
+            self._lost(lane, batch, error)
+            await asyncio.sleep(_BACKOFF_S[min(lane.failures, len(_BACKOFF_S)) - 1])
             return
-        now = asyncio.get_running_loop().time()
-        if self._lost_at is not None:
-            self._observer.store_back(now - self._lost_at)
-            self._lost_at = None
-            self._failures = 0
+        now = loop.time()
+        if now - begun > self._lease_s / 4:
+            self._trouble_at = now
+        self._found(lane)
         for (writer, append), receipt in zip(batch, receipts, strict=True):
             writer.settle(append, receipt, now)
-            if receipt.outcome is Outcome.FULL:
-                self._refused(writer, now)
+            if receipt.outcome is Outcome.FULL or receipt.outcome is Outcome.MOVING:
+                self._refused(writer, receipt.outcome, now)
             elif writer.has_more:
-                self._ready[writer.birth.id] = writer
+                lane.ready[writer.birth.id] = writer
 
-    def _refused(self, writer: Writer, now: float) -> None:
-        """The store is full: try again in a moment, but not for ever."""
+    def _refused(self, writer: Writer, outcome: Outcome, now: float) -> None:
+        """Try again in a moment, but not for ever."""
+        if outcome is Outcome.MOVING:  # nobody could renew this lease
+            self._trouble_at = now
         if now - writer.last_append_at > self._grace_s:
             self._give_up(writer)
         elif writer.has_more:
-            asyncio.get_running_loop().call_later(_FULL_S, self.ready, writer)
+            asyncio.get_running_loop().call_later(_REFUSED_S, self.ready, writer)
 
     def _give_up(self, writer: Writer) -> None:
         """Its events can be kept no longer. Whoever reaches the store again ends the stream."""
@@ -141,17 +181,25 @@ class Committer:
         if writer.on_receipt is not None:
             writer.on_receipt()
 
-    def _lost(self, batch: list[tuple[Writer, Append]], error: StoreUnavailable) -> None:
+    def _found(self, lane: Lane) -> None:
+        if lane.lost_at is not None:
+            self._observer.store_back(asyncio.get_running_loop().time() - lane.lost_at)
+            lane.lost_at = None
+            lane.failures = 0
+
+    def _lost(
+        self, lane: Lane, batch: list[tuple[Writer, Append]], error: StoreUnavailable
+    ) -> None:
         now = asyncio.get_running_loop().time()
-        self.note_trouble()
-        self._failures += 1
-        if self._lost_at is None:
-            self._lost_at = now
+        self._trouble_at = now
+        lane.failures += 1
+        if lane.lost_at is None:
+            lane.lost_at = now
             self._observer.store_lost(error.reason)
-        is_over = now - self._lost_at > self._grace_s
+        is_over = now - lane.lost_at > self._grace_s
         for writer, _ in batch:
             writer.retry()
             if is_over:
                 self._give_up(writer)
             else:
-                self._ready[writer.birth.id] = writer
+                self.ready(writer)  # by another lane, if its part was found elsewhere meanwhile

@@ -8,7 +8,7 @@ This is longer than a file should be because who builds a store or a provider re
 """
 
 import enum
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -76,6 +76,8 @@ class Outcome(enum.Enum):
     """Nothing was added: the stream was deleted."""
     FULL = "full"
     """Nothing was added: the store is out of memory."""
+    MOVING = "moving"
+    """Nothing was added: the store is just moving the stream. Try again in a moment."""
 
 
 class Receipt(NamedTuple):
@@ -136,6 +138,14 @@ class Journal(Protocol):
         """
         ...
 
+    def lane(self, stream: StreamId) -> Hashable:
+        """Which part of the store the stream's appends go to, now.
+
+        A part may be slow or away by itself: who sends each its own batches keeps the others
+        going. No round trip.
+        """
+        ...
+
     async def read(self, stream: StreamId, after: int) -> Page | None:
         """The state, and the events after `after`; None if the stream is unknown.
 
@@ -150,8 +160,9 @@ class Journal(Protocol):
     async def watch(self, stream: StreamId, on_ring: Callable[[Ring | None], None]) -> Watch:
         """Call `on_ring` for what is appended from now on, in any process.
 
-        When this returns, nothing appended later is missed, but rings may be lost when the
-        store's connection breaks; `on_ring(None)` then says to look at the journal.
+        When this returns, nothing appended later is missed (what was just before may ring too),
+        but rings may be lost when the store's connection breaks; `on_ring(None)` then says to
+        look at the journal.
         """
         ...
 
@@ -166,9 +177,15 @@ class Journal(Protocol):
     async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | Alive | None]:
         """Begin the next epoch of each stream that runs and whose lease has run out.
 
-        One round trip for all. A state is that of a stream now owned by the caller, under
-        the new epoch and a fresh lease; None is a stream that has ended or is unknown.
+        Two round trips for all: it happens soon after it was asked for, or not at all, for a
+        store that stood still meanwhile has let nobody renew. A state is that of a stream now
+        owned by the caller, under the new epoch and a fresh lease; None is a stream that lives,
+        has ended or is unknown.
         """
+        ...
+
+    async def pulse(self) -> None:
+        """Return if every part of the store answers: all of them could renew their leases."""
         ...
 
     async def attend(self, stream: StreamId, reader: str, lease_s: float) -> None:
@@ -226,6 +243,38 @@ class Listing(NamedTuple):
     next_cursor: str | None
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """Who a worker is."""
+
+    id: str
+    """Hexadecimal digits, new with each start."""
+    host: str
+    pid: int
+    version: str
+    started_at: float
+    """Unix seconds."""
+
+
+REPORTED_STREAMS_MAX = 500
+"""Of one report. Chosen: it stays below 20 KiB."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a worker says of itself. Later fields need defaults: versions share a namespace."""
+
+    worker: Identity
+    is_draining: bool
+    streams: int
+    """How many it produces."""
+    readers: int
+    """How many cursors it serves, those of ended streams too."""
+    readers_by_stream: Mapping[StreamId, int]
+    """Of running streams that are read here, wherever they are produced; at most
+    `REPORTED_STREAMS_MAX` of them."""
+    is_partial: bool = False
+    """Whether more streams are read here than are in `readers_by_stream`."""
+
+
 class Ledger(Protocol):
     """What a namespace keeps beside its journals. All its keys live in one slot."""
 
@@ -269,8 +318,16 @@ class Ledger(Protocol):
         """
         ...
 
-    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
-        """Each stream, if it still counts as running, is due in so many seconds from now."""
+    async def report(self, report: Report) -> None:
+        """Keep what a worker says of itself for 10 s, in place of what it said before."""
+        ...
+
+    async def reports(self) -> Sequence[Report]:
+        """The newest report of each worker that has one, the longest up first."""
+        ...
+
+    async def retire(self, worker: str) -> None:
+        """The worker of this id ends: its report is forgotten at once."""
         ...
 
 

@@ -107,6 +107,8 @@ class Producers(Mapping[StreamId, Producer]):
             raise
         if receipt.outcome is not Outcome.WRITTEN:
             self._errands.run(self._take_back(birth))
+            if receipt.outcome is Outcome.MOVING:
+                raise StoreUnavailable("it is just moving what would be the stream's place")
             raise StoreFull
 
     async def _check_claim(self, birth: Birth, claim: Claim) -> None:

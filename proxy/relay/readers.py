@@ -5,7 +5,8 @@ that is fed by bells is subscribed by the first cursor that needs it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 
 from proxy.errors import StreamGone
 from proxy.relay.cursor import Cursor
@@ -29,7 +30,8 @@ class Readers:
         self._errands = errands
         self._look_again_s = look_again_s
         self._tails: dict[StreamId, Tail] = {}
-        self._cursors: dict[Cursor, None] = {}
+        self._cursors: dict[Cursor, bool] = {}
+        """Whether each counts as a reader."""
         self._present: dict[Cursor, str] = {}
         self._watching: dict[StreamId, asyncio.Lock] = {}
         self._is_closing = False
@@ -124,7 +126,7 @@ class Readers:
             on_trouble=self._errands.on_trouble,
             is_bound=is_bound,
         )
-        self._cursors[cursor] = None
+        self._cursors[cursor] = counts
         if self._is_closing:
             cursor.send_away()
         if counts and state.birth.detach.grace_s is not None and state.ending is None:
@@ -149,6 +151,18 @@ class Readers:
             else:
                 self._errands.run(self._journal.leave(stream, reader))
         self.let_go(cursor.tail)
+
+    def count(self) -> int:
+        """How many read here, what only looks left out."""
+        return sum(self._cursors.values())
+
+    def count_by_stream(self) -> Counter[StreamId]:
+        """The same for each stream that has not ended. Those that nobody reads are not in it."""
+        return Counter(
+            cursor.tail.stream
+            for cursor, counts in self._cursors.items()
+            if counts and cursor.tail.ending is None
+        )
 
     @property
     def bound(self) -> int:
@@ -180,11 +194,25 @@ class Readers:
             cursor.close()
 
     async def keep_presence(self) -> None:
-        """Renew the presence of readers that count, until cancelled."""
+        """Renew the presence of readers that count, until cancelled.
+
+        One after the other, but for each part of the store beside the others.
+        """
         while True:
             await asyncio.sleep(_PRESENCE_S / 3)
-            for cursor, reader in list(self._present.items()):
-                if cursor in self._present and not cursor.is_at_end:
-                    stream = cursor.tail.stream
-                    attending = self._journal.attend(stream, reader, _PRESENCE_S)
-                    await self._errands.quietly(attending)
+            self._renew_presence()
+
+    def _renew_presence(self) -> None:
+        """In a frame of its own, which keeps no cursor, nor its tail, until the next time."""
+        lanes: dict[Hashable, list[Cursor]] = {}
+        for cursor in self._present:
+            lanes.setdefault(self._journal.lane(cursor.tail.stream), []).append(cursor)
+        for cursors in lanes.values():
+            self._errands.run(self._renew(cursors))
+
+    async def _renew(self, cursors: Sequence[Cursor]) -> None:
+        for cursor in cursors:
+            reader = self._present.get(cursor)
+            if reader is not None and not cursor.is_at_end:
+                attending = self._journal.attend(cursor.tail.stream, reader, _PRESENCE_S)
+                await self._errands.quietly(attending)

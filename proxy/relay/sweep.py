@@ -1,8 +1,9 @@
 """The round that finds streams whose producer died, and writes their ending.
 
 Every worker sweeps; the ledger deals the streams out. A lease is judged by the store's clock,
-in the store, and only when one whole lease has passed in which nobody could have been kept from
-renewing: no call of this worker has failed, and the store itself has seen no pause (D3).
+in the store, and only by a worker for which the store has been well for one whole lease, and all
+of it: while some part was away nobody could renew there. So every round feels the store's pulse,
+whether or not there is anything to judge.
 """
 
 import asyncio
@@ -53,10 +54,17 @@ class Sweep:
         """Sweep until cancelled."""
         every_s = min(_EVERY_S, self._lease_s / _ROUNDS_PER_LEASE)
         while True:
-            await asyncio.sleep(every_s)
+            begun = loop.time()
+            await asyncio.sleep(_EVERY_S)
+            if loop.time() - begun > self._lease_s:  # this process itself stood still
+                self._committer.note_trouble()
             try:
-                while await self.round() == _STREAMS_MAX:
-                    pass
+                felt = loop.time()
+                await self._journal.pulse()
+                if loop.time() - felt > self._lease_s / 4:  # the store did
+                    self._committer.note_trouble()
+                if self._committer.well_for_s >= self._lease_s:
+                    await self.round()
             except StoreUnavailable:
                 self._committer.note_trouble()
 

@@ -16,10 +16,22 @@ from proxy.relay.committer import Committer
 from proxy.relay.cursor import Cursor
 from proxy.relay.errands import Errands
 from proxy.relay.lifecycle import Phase
-from proxy.relay.ports import Claim, Clock, Entropy, Journal, Ledger, Listing, Provider, Repeat
+from proxy.relay.ports import (
+    Claim,
+    Clock,
+    Entropy,
+    Identity,
+    Journal,
+    Ledger,
+    Listing,
+    Provider,
+    Repeat,
+    Report,
+)
 from proxy.relay.producer import Producer, Work
 from proxy.relay.producers import Producers
 from proxy.relay.readers import Readers
+from proxy.relay.reporter import Reporter
 from proxy.relay.sweep import Sweep
 from proxy.relay.writer import Limits
 from proxy.stream import Birth, Ending, State, StreamId, new_stream_id
@@ -123,6 +135,12 @@ class Switchboard:
         """Let every reader look up and see that it is sent away. It resumes elsewhere, or later."""
         self._readers.send_away(bound_too=True)
 
+    def reporter(self, worker: Identity) -> Reporter:
+        """What makes this process known as `worker`, while it runs inside `running`."""
+        return Reporter(
+            worker, self._ledger, self._producers, self._readers, self._committer.note_trouble
+        )
+
     def on_send_away(self, tell: Callable[[], None]) -> None:
         """See `Readers.on_send_away`: for a connection that may have no cursor."""
         self._readers.on_send_away(tell)
@@ -181,6 +199,10 @@ class Switchboard:
     ) -> Listing:
         """Stream ids, newest first. See `Ledger.list`."""
         return await self._ledger.list(owner, tag, cursor, count)
+
+    async def reports(self) -> Sequence[Report]:
+        """What the workers say of themselves. See `Ledger.reports`."""
+        return await self._ledger.reports()
 
     async def claimed_by(self, owner: str, key: str) -> tuple[StreamId, bytes] | None:
         """The stream that holds an idempotency key, and the fingerprint of its request."""

@@ -15,9 +15,9 @@ _REMOTE_BYTES_MAX = 256 * 1024
 """Of a remote tail's events. Chosen: some 800 tokens, a second or more of any model; a cursor
 further behind reads the journal."""
 
-_BATCH_BYTES_MAX = 64 * 1024
-"""Of one batch (but always one event). Chosen: the write buffer of one connection, so that a
-stalled reader holds at most two of them."""
+_BATCH_BYTES_MAX = 32 * 1024
+"""Of one batch (but always one event). Chosen: a reader that takes nothing holds one of them, and
+with its connection less than 64 KiB."""
 
 
 class Batch:

@@ -193,6 +193,8 @@ class Writer:
             case Outcome.ERASED:
                 self.tail.erase()
                 self._move(Occasion.OUSTED)
+            case Outcome.MOVING:
+                self.wants_renewal = True  # the same will be offered again
             case Outcome.FULL:
                 self.receipt = receipt
                 if self.phase is Phase.OPEN:

@@ -6,15 +6,19 @@ looks into a request.
 
 from proxy.config import Config
 from proxy.observe import Observer
-from proxy.serving.source import ConfigFile
+from proxy.serving.listening import allow_connections
+from proxy.serving.source import ConfigFile, read_secret
 from proxy.serving.supervisor import supervise
-from proxy.serving.worker import serve_alone
+from proxy.serving.worker import serve_alone, warn
 
-__all__ = ["ConfigFile", "serve"]
+__all__ = ["ConfigFile", "read_secret", "serve"]
 
 
 def serve(config: Config, source: ConfigFile, observer: Observer) -> int:
     """Serve until told to stop; the process's exit code."""
+    shortage = allow_connections(config.server.connections_max + config.server.streams_max)
+    if shortage is not None:
+        warn(shortage)
     if config.server.workers == 1:
         return serve_alone(config, source, observer)
     return supervise(config, source, observer)

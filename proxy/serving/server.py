@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
                 header_count_max=limits.header_count_max,
                 headers_s=limits.headers_s,
                 body_s=limits.body_s,
-                linger_s=config.streams.reader_stall_s,
+                stall_s=config.streams.reader_stall_s,
             )
         )
         super().__init__(

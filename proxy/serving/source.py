@@ -51,7 +51,7 @@ class ConfigFile:
     def parse(self, text: str) -> Config:
         """What `text` means. Raises `ConfigInvalid`."""
         try:
-            return parse(text, self._env, _read_secret, host=self._host, port=self._port)
+            return parse(text, self._env, read_secret, host=self._host, port=self._port)
         except ConfigInvalid as invalid:
             raise self._invalid(invalid.problems) from None
 
@@ -64,7 +64,7 @@ def _here(path: Path, host: str | None, port: int | None) -> ConfigFile:
     return ConfigFile(path, os.environ, host, port)
 
 
-def _read_secret(path: str) -> str:
+def read_secret(path: str) -> str:
     """What ``file:PATH`` refers to. Raises `OSError` or `ValueError`."""
     return _read_text(Path(path), _SECRET_CHARS_MAX)
 

@@ -25,6 +25,7 @@ from proxy.relay.ports import (
     Page,
     Receipt,
     Repeat,
+    Report,
     Ring,
 )
 from proxy.store.paging import read_place, write_place
@@ -38,6 +39,9 @@ _PAGE_EVENTS_MAX = 500
 
 _LOOK_S = 1.0
 """How long a look at a running stream holds. Specified by `Ledger.overdue`."""
+
+_REPORT_S = 10.0
+"""How long a worker's report is kept. Specified by `Ledger.report`."""
 
 _PURGE_EVERY_S = 60.0
 """How often what is past its time is thrown away. Chosen: it costs a walk over everything."""
@@ -120,9 +124,8 @@ class MemoryStore:
         self.entries: dict[StreamId, Entry] = {}
         self.running: dict[StreamId, float] = {}
         """When each is due to be looked at."""
-        self.beat_at = -math.inf
-        self.well_since = -math.inf
-        """When somebody last asked what is due, and since when without a pause."""
+        self.reports: dict[str, tuple[float, Report]] = {}
+        """Of each worker, and until when it is kept."""
         self.bells: dict[StreamId, dict[MemoryWatch, None]] = {}
         self.hints: list[list[Callable[[StreamId], None]]] = []
         """Of each process, by the number that it got."""
@@ -213,6 +216,11 @@ class MemoryJournal:
     async def append(self, appends: Sequence[Append]) -> Sequence[Receipt]:
         """See `Journal.append`."""
         return [self._append(append) for append in appends]
+
+    def lane(self, stream: StreamId) -> str:
+        """See `Journal.lane`. Memory has no parts."""
+        del stream
+        return ""
 
     def _append(self, append: Append) -> Receipt:
         """The step. Every refusal comes before the first change."""
@@ -319,7 +327,10 @@ class MemoryJournal:
         """See `Journal.take_over`."""
         return [self._take_over(stream) for stream in streams]
 
-    def _take_over(self, stream: StreamId) -> State | Alive | None:
+    async def pulse(self) -> None:
+        """See `Journal.pulse`. Memory is always there."""
+
+    def _take_over(self, stream: StreamId) -> State | None:
         record = self._store.find(stream)
         now = self._store.clock.now()
         if record is None or not record.is_running():
@@ -453,7 +464,23 @@ class MemoryLedger:
             self._store.running[stream] = now + _LOOK_S
         return streams
 
-    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
-        """See `Ledger.put_off`."""
-        running, now = self._store.running, self._store.clock.now()
-        running.update({each: now + wait_s for each, wait_s in waits_s.items() if each in running})
+    async def report(self, report: Report) -> None:
+        """See `Ledger.report`."""
+        self._forget_old_reports()
+        until = self._store.clock.now() + _REPORT_S
+        self._store.reports[report.worker.id] = (until, report)
+
+    async def reports(self) -> Sequence[Report]:
+        """See `Ledger.reports`."""
+        self._forget_old_reports()
+        found = [report for _, report in self._store.reports.values()]
+        return sorted(found, key=lambda report: (report.worker.started_at, report.worker.id))
+
+    async def retire(self, worker: str) -> None:
+        """See `Ledger.retire`."""
+        self._store.reports.pop(worker, None)
+
+    def _forget_old_reports(self) -> None:
+        now = self._store.clock.now()
+        kept = {worker: told for worker, told in self._store.reports.items() if told[0] > now}
+        self._store.reports = kept

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from proxy import config
-from proxy.relay.ports import Clock, Entropy, Journal, Ledger
+from proxy.relay.ports import Clock, Journal, Ledger
 from proxy.store.embedded import EmbeddedServer
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.store.redis_store import RedisStore, open_redis
@@ -31,15 +31,15 @@ async def open_store(
     *,
     lease_s: float,
     clock: Clock,
-    entropy: Entropy,
+    worker: str,
     on_trouble: Callable[[str], None],
     embedded_url: str | None = None,
 ) -> AsyncIterator[OpenStore]:
-    """The store while inside. Raises `StoreUnavailable`, `DataInUse`, `ConfigInvalid`.
+    """The store of the process named `worker`, while inside.
 
-    `embedded_url` is where the embedded server is, if another process owns it.
+    `embedded_url` is where the embedded server is, if another process owns it. Raises
+    `StoreUnavailable`, `DataInUse`, `ConfigInvalid`.
     """
-    worker = entropy.random_bytes(8).hex()
     match table.kind:
         case "memory":
             yield _in_memory(clock, lease_s)

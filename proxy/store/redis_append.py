@@ -105,7 +105,7 @@ def read_receipt(reply: Reply) -> Receipt:
     if isinstance(reply, int):
         return Receipt(Outcome.WRITTEN, reply)
     if isinstance(reply, hiredis.ReplyError):
-        return Receipt(Outcome.FULL)
+        return Receipt(Outcome.FULL if str(reply).startswith("OOM") else Outcome.MOVING)
     outcome, last_id, is_cancel_asked, readers = cast("tuple[int, int, int, int]", reply)
     return Receipt(
         _OUTCOMES[outcome], last_id, is_cancel_asked == 1, None if readers < 0 else readers

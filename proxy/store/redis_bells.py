@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import hiredis
 
 from proxy.errors import StoreUnavailable
-from proxy.store.redis_link import Endpoint, Link, Reply, pack
+from proxy.store.redis_link import Link, Reply, Way, pack
 
 Listener: TypeAlias = Callable[[bytes | None], None]
 
@@ -46,8 +46,8 @@ class Bells:
     is tried, and given up if that long again brings no answer.
     """
 
-    def __init__(self, endpoint: Endpoint, *, timeout_s: float) -> None:
-        self._endpoint = endpoint
+    def __init__(self, way: Way, *, timeout_s: float) -> None:
+        self._way = way
         self._timeout_s = timeout_s
         self._channels: dict[bytes, _Channel] = {}
         self._link: Link | None = None
@@ -117,7 +117,7 @@ class Bells:
         while True:
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    link = await self._endpoint.connect()
+                    link = await self._way.connect()
             except OSError:
                 failures += 1
             else:

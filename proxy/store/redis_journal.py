@@ -8,7 +8,7 @@ running stream a day after their retention if nobody writes any more. What surpr
 rings before somebody in another process has read or watched, which the meta remembers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final, cast
 
 import msgspec
@@ -16,12 +16,12 @@ import msgspec
 from proxy.relay.ports import Alive, Append, Page, Receipt, Ring
 from proxy.store.redis_append import AppendPacker, read_receipt
 from proxy.store.redis_bells import Bells, Listener
-from proxy.store.redis_link import Reply
-from proxy.store.redis_node import Node, Script
+from proxy.store.redis_link import Reply, pack
+from proxy.store.redis_node import Carrier, Script
 from proxy.stream import Birth, Ending, Event, Problem, State, StreamId, Usage
 
 _PAGE_EVENTS_MAX: Final = 500
-_PAGE_BYTES_MAX: Final = 64 * 1024
+_PAGE_BYTES_MAX: Final = 32 * 1024
 """Of one page. Chosen: what a reader sends at once, so that a slow one never holds more; and Redis
 makes one within a fraction of a millisecond, so others do not wait."""
 
@@ -47,14 +47,14 @@ class RedisWatch:
 class RedisJournal:
     """See the module, and `proxy.relay.ports.Journal` for every method.
 
-    Appends have a node of their own, so that no reader can hold up a producer.
+    Appends have connections of their own, so that no reader can hold up a producer.
     """
 
     def __init__(
         self,
         *,
-        appends: Node,
-        calls: Node,
+        appends: Carrier,
+        calls: Carrier,
         bells: Bells,
         scripts: Mapping[str, Script],
         namespace: str,
@@ -82,15 +82,35 @@ class RedisJournal:
         replies = await self._appends.run([self._pack(append) for append in appends])
         return [read_receipt(reply) for reply in replies]
 
-    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | Alive | None]:
-        """See `Journal.take_over`."""
+    def lane(self, stream: StreamId) -> Hashable:
+        """See `Journal.lane`."""
+        return self._appends.lane(stream)
+
+    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
+        """See `Journal.take_over`.
+
+        It names all keys of a stream, as an append does: while a cluster is moving them, and
+        appends are put off, nobody can say whether a lease has run out. And it says when it was
+        asked for: a server that stands still obeys when it goes on, whether or not anybody still
+        waits for that.
+        """
+        times = await self._calls.call_each(pack("TIME"))
         script = self._scripts["take_over"]
         replies = await self._calls.run(
-            [script.call([self._meta(s)], self._lease_ms, self._control) for s in streams]
+            [
+                script.call(
+                    self._keys(s), self._lease_ms, self._control, _time_ms(times.get(self.lane(s)))
+                )
+                for s in streams
+            ]
         )
         return [
             Alive(reply / 1000) if isinstance(reply, int) else _state(reply) for reply in replies
         ]
+
+    async def pulse(self) -> None:
+        """See `Journal.pulse`."""
+        await self._calls.call_each(pack("PING"))
 
     def on_hint(self, call: Callable[[StreamId], None]) -> None:
         """See `Journal.on_hint`."""
@@ -155,17 +175,31 @@ class RedisJournal:
 
     async def erase(self, stream: StreamId) -> None:
         """See `Journal.erase`. Watchers are told to look, and the producer too."""
-        keys = [self._meta(stream), self._key(stream, "events"), self._key(stream, "readers")]
-        await self._call("erase", keys, stream)
+        await self._call("erase", self._keys(stream), stream)
+
+    async def forget(self, stream: StreamId) -> None:
+        """Remove the tombstone of an erased stream too. Only for one that nobody was told of."""
+        await self._calls.call(pack("DEL", self._meta(stream)))
 
     def _key(self, stream: StreamId, what: str) -> str:
         return f"{self._namespace}:{{{stream}}}:{what}"
+
+    def _keys(self, stream: StreamId) -> Sequence[str]:
+        return [self._key(stream, what) for what in ("meta", "events", "readers")]
 
     def _meta(self, stream: StreamId) -> str:
         return self._key(stream, "meta")
 
     async def _call(self, name: str, keys: Sequence[str], *arguments: str | int) -> Reply:
         return await self._calls.call(self._scripts[name].call(keys, *arguments))
+
+
+def _time_ms(reply: Reply) -> int:
+    """What a server answers to TIME, as scripts count; long ago for one that was not asked."""
+    if reply is None:
+        return 0
+    seconds, microseconds = cast("list[bytes]", reply)
+    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def _state(reply: Reply) -> State | None:

@@ -3,20 +3,27 @@
 All its keys share the hash tag ``{ledger}``, so that one script sees them together:
 ``claim:H`` (a hash: who holds an idempotency key), ``list:H`` (sorted sets of streams by
 creation: all, an owner's, a tag's, an owner's of a tag), ``until`` (which streams are to go from
-which lists, and when), ``running`` (when each running stream is due to be looked at) and ``pulse``
-(a hash: when that was last asked, and since when without a pause).
+which lists, and when), ``running`` (when each running stream is due to be looked at),
+``report:ID`` (what a worker says of itself) and ``workers`` (until when each has a report).
 What surprises: what users say is in no key's name, only its hash.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Final, cast
 
-from proxy.relay.ports import Admission, Listing, Repeat
+import msgspec
+
+from proxy.relay.ports import Admission, Listing, Repeat, Report
 from proxy.store.paging import read_place, write_place
 from proxy.store.redis_link import pack
-from proxy.store.redis_node import Node, Script
+from proxy.store.redis_node import Carrier, Script
 from proxy.stream import StreamId
+
+_REPORT_MS: Final = 10_000
+"""How long a worker's report is kept. Specified by `Ledger.report`."""
+
+_report_decoder: Final = msgspec.json.Decoder(Report)
 
 
 class RedisLedger:
@@ -27,7 +34,7 @@ class RedisLedger:
     """
 
     def __init__(
-        self, *, calls: Node, scripts: Mapping[str, Script], namespace: str, lease_s: float
+        self, *, calls: Carrier, scripts: Mapping[str, Script], namespace: str, lease_s: float
     ) -> None:
         self._calls = calls
         self._scripts = scripts
@@ -35,8 +42,13 @@ class RedisLedger:
         self._lists = f"{self._prefix}list:"
         self._until = f"{self._prefix}until"
         self._running = f"{self._prefix}running"
-        self._pulse = f"{self._prefix}pulse"
+        self._reports = f"{self._prefix}report:"
+        self._workers = f"{self._prefix}workers"
         self._lease_ms = int(lease_s * 1000)
+
+    async def ping(self) -> None:
+        """Return if the server that has the ledger answers. Raises `StoreUnavailable`."""
+        await self._calls.call(pack("PTTL", self._running))
 
     # --- admission ----------------------------------------------------------------------------
 
@@ -126,10 +138,31 @@ class RedisLedger:
         )
         return [StreamId(stream.decode()) for stream in cast("Sequence[bytes]", due)]
 
-    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
-        """See `Ledger.put_off`."""
-        words = [word for each, wait_s in waits_s.items() for word in (each, int(wait_s * 1000))]
-        await self._calls.call(self._scripts["put_off"].call([self._running], *words))
+    # --- workers ------------------------------------------------------------------------------
+
+    async def report(self, report: Report) -> None:
+        """See `Ledger.report`."""
+        worker = report.worker.id
+        await self._calls.call(
+            self._scripts["report"].call(
+                [self._workers, self._reports + worker],
+                worker,
+                msgspec.json.encode(report),
+                _REPORT_MS,
+            )
+        )
+
+    async def reports(self) -> Sequence[Report]:
+        """See `Ledger.reports`."""
+        told = await self._calls.call(self._scripts["reports"].call([self._workers], self._reports))
+        found = [_report_decoder.decode(text) for text in cast("Sequence[bytes]", told)]
+        return sorted(found, key=lambda report: (report.worker.started_at, report.worker.id))
+
+    async def retire(self, worker: str) -> None:
+        """See `Ledger.retire`."""
+        await self._calls.run(
+            [pack("DEL", self._reports + worker), pack("ZREM", self._workers, worker)]
+        )
 
 
 def _lists_of(owner: str, tag: str | None) -> tuple[str, ...]:

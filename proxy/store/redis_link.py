@@ -9,10 +9,11 @@ URL and makes the TLS context. RESP2 is spoken, where every command has exactly 
 
 import asyncio
 import contextlib
+import copy
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 import hiredis
 from redis.asyncio.connection import (
@@ -131,6 +132,14 @@ class Link(asyncio.Protocol):
         self.abort(str(exc) if exc is not None else "the server closed the connection")
 
 
+class Way(Protocol):
+    """How to reach the server that is to be asked, wherever it is by now."""
+
+    async def connect(self) -> Link:
+        """A link to it. Raises OSError. The caller bounds the time."""
+        ...
+
+
 class Endpoint:
     """Where one server is, and how to be let in: a ``redis://``, ``rediss://`` or ``unix://`` URL.
 
@@ -144,8 +153,18 @@ class Endpoint:
             # Never connected: it only knows what all the options of a URL mean.
             self._settings = kind(**options, driver_info=None)  # type: ignore[arg-type]
             self._ssl = self._read_ssl()
+            is_local = isinstance(self._settings, UnixDomainSocketConnection)
+            self.host, self.port = (
+                ("", 0) if is_local else (self._settings.host, self._settings.port)
+            )
         except (ValueError, TypeError, OSError, RedisError) as error:
             raise ConfigInvalid((f"[store] url cannot be used: {error}",)) from error
+
+    def at(self, host: str, port: int) -> "Endpoint":
+        """Another server that lets in by the same credentials, as this one does."""
+        other = copy.copy(self)
+        other.host, other.port = host, port
+        return other
 
     def _read_ssl(self) -> ssl.SSLContext | None:
         if isinstance(self._settings, SSLConnection):
@@ -153,14 +172,14 @@ class Endpoint:
         return None
 
     async def connect(self) -> Link:
-        """A link to it. Raises OSError. The caller bounds the time."""
+        """See `Way.connect`."""
         loop = asyncio.get_running_loop()
         settings = self._settings
         if isinstance(settings, UnixDomainSocketConnection):
             _, link = await loop.create_unix_connection(Link, settings.path)
         else:
             transport, link = await loop.create_connection(
-                Link, settings.host, settings.port, ssl=self._ssl
+                Link, self.host, self.port, ssl=self._ssl
             )
             sock = transport.get_extra_info("socket")
             with contextlib.suppress(OSError):  # it is an early warning, not a need

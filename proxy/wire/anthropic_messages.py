@@ -13,8 +13,10 @@ import msgspec
 from proxy.errors import MalformedRequest, ProviderReported, ProviderTruncated
 from proxy.stream import Ending, Event, Frame, Problem, Usage
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
+from proxy.wire.deltas import Delta
 from proxy.wire.dialect import Ask
 from proxy.wire.json_text import ABSENT, Fields, passed_on, read, read_body, says_nothing
+from proxy.wire.messages_deltas import read_event
 from proxy.wire.messages_fold import fold_message
 
 _STATUS = {
@@ -126,6 +128,10 @@ class AnthropicMessages:
         """With the request id, where the dialect has it."""
         own = {**_error(problem, problem.code), "request_id": request_id}
         return passed_on(problem.body, one_line=False) or msgspec.json.encode(own)
+
+    def deltas(self, data: bytes) -> Sequence[Delta]:
+        """See `messages_deltas`."""
+        return read_event(data)
 
     def fold(self, events: Iterable[Event]) -> bytes:
         """The message object. See `messages_fold`."""

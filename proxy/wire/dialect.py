@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from proxy.stream import Ending, Event, Frame, Problem, Usage
+from proxy.wire.deltas import Delta
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -76,6 +77,10 @@ class Dialect(Protocol):
 
     def error_body(self, problem: Problem, request_id: str) -> bytes:
         """The JSON body of an HTTP error. A `Problem.body` is passed on unchanged."""
+        ...
+
+    def deltas(self, data: bytes) -> Sequence[Delta]:
+        """What the data of one event adds to the answer; empty for what only accompanies it."""
         ...
 
     def fold(self, events: Iterable[Event]) -> bytes:

@@ -15,7 +15,9 @@ import msgspec
 from proxy.errors import ProviderGarbled, ProviderReported, ProviderTruncated
 from proxy.stream import DONE, Ending, Event, Frame, Problem, Usage
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
+from proxy.wire.chat_deltas import read_chunk
 from proxy.wire.chat_fold import fold_chunks
+from proxy.wire.deltas import Delta
 from proxy.wire.dialect import Ask
 from proxy.wire.json_text import (
     ABSENT,
@@ -164,6 +166,10 @@ class OpenAIChat:
         """The dialect has no place for `request_id` in a body: it is a header."""
         del request_id
         return passed_on(problem.body, one_line=False) or _error(problem, problem.code)
+
+    def deltas(self, data: bytes) -> Sequence[Delta]:
+        """See `chat_deltas`."""
+        return read_chunk(data)
 
     def fold(self, events: Iterable[Event]) -> bytes:
         """The `chat.completion` object. See `chat_fold`."""

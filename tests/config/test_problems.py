@@ -55,8 +55,20 @@ SERVER = [
 
 STORE = [
     ('[store]\nurl = "http://x"', '[store] url: must be "embedded", "memory://", or'),
-    ('[store]\nurl = "redis+sentinel://a"', "Sentinel and Cluster are not available in this"),
-    ('[store]\nurl = "redis+cluster://a"', "Sentinel and Cluster are not available in this"),
+    ('[store]\nurl = "redis+sentinel://a"', "must be like redis+sentinel://host1:26379,host2:"),
+    ('[store]\nurl = "redis+sentinel://a/m/x"', "must be like redis+sentinel://host1:26379,ho"),
+    ('[store]\nurl = "redis+sentinel://a,b:x/m"', "its host number 2 cannot be read: it must"),
+    ('[store]\nurl = "redis+sentinel://a,/m"', "its host number 2 cannot be read: it must be"),
+    ('[store]\nurl = "redis+sentinel://a/m?x=1"', "its options can be sentinel_password, sent"),
+    ('[store]\nurl = "redis+sentinel://:pw@a/m"', "holds a password, which must not stand in"),
+    ('[store]\nurl = "redis+sentinel://a/m?sentinel_password=p"', "holds a password, which mus"),
+    ('[store]\nurl = "redis+cluster://"', "its host number 1 cannot be read: it must be like"),
+    ('[store]\nurl = "redis+cluster://[::1]:1,[::2"', "its host number 2 cannot be read: it mu"),
+    ('[store]\nurl = "redis+cluster://a:1/0"', "must be like redis+cluster://host1:6379,host2:"),
+    ('[store]\nurl = "redis+cluster://a?db=1"', "its options can be ssl_ca_certs, ssl_certfile"),
+    ('[store]\nurl = "rediss+cluster://u:pw@a"', "holds a password, which must not stand in"),
+    ('[store]\nurl = "redis://a:1,b:2"', "its host or port cannot be read: it must be like"),
+    ('[store]\nurl = "redis://a,b"', "can name several hosts only as redis+sentinel:// or re"),
     ('[store]\nurl = "redis://:pw@h"', "[store] url: holds a password, which must not stand"),
     ('[store]\nurl = "unix://u:pw@/s"', "[store] url: holds a password, which must not stand"),
     ('[store]\nurl = "redis://"', "[store] url: must be like redis://host:6379/0"),
@@ -189,7 +201,7 @@ REACH = [
     ('[server]\nhost = "example.org"', "line 2: [server] host: other machines could reach it"),
     (
         '[server]\nhost = "0.0.0.0"\n[keys.main]\nsecret = "env:NOPE"\noptional = true',
-        "([keys.main] is off: NOPE is not set), or listen on 127.0.0.1",
+        "[keys.main] is off: NOPE is not set. Set that (to 16 characters or more), or add a key with",
     ),
 ]
 

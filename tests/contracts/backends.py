@@ -4,14 +4,24 @@ import asyncio
 import itertools
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple, Protocol, TypeVar
 
 import hiredis
 import uvloop
 
-from proxy.relay.ports import Append, End, Journal, Ledger, Outcome, Receipt, Ring
+from proxy.relay.ports import (
+    Append,
+    End,
+    Identity,
+    Journal,
+    Ledger,
+    Outcome,
+    Receipt,
+    Report,
+    Ring,
+)
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.store.redis_link import Endpoint, Reply, pack
 from proxy.store.redis_store import open_redis
@@ -163,15 +173,35 @@ def make_append(
     )
 
 
+def make_report(
+    *,
+    started_at: float = 1_700_000_000.25,
+    streams: Mapping[StreamId, int] | None = None,
+    is_partial: bool = False,
+) -> Report:
+    read = streams or {}
+    return Report(
+        worker=Identity(secrets.token_hex(8), "höst-1", 4711, "1.2.3", started_at),
+        is_draining=False,
+        streams=3,
+        readers=sum(read.values()) + 1,
+        readers_by_stream=read,
+        is_partial=is_partial,
+    )
+
+
 async def append(journal: Journal, step: Append) -> Receipt:
     (receipt,) = await journal.append([step])
     return receipt
 
 
 async def create(journal: Journal, birth: Birth, last_id: int = 0) -> None:
-    """A stream with its first events."""
-    receipt = await append(journal, make_append(birth, 1, last_id, with_birth=True))
-    assert receipt == Receipt(Outcome.WRITTEN, last_id)
+    """A stream, then its first events: as nobody watches yet, they ring no bell."""
+    receipt = await append(journal, make_append(birth, with_birth=True))
+    assert receipt == Receipt(Outcome.WRITTEN, 0)
+    if last_id:
+        receipt = await append(journal, make_append(birth, 1, last_id))
+        assert receipt == Receipt(Outcome.WRITTEN, last_id)
 
 
 async def read_all(journal: Journal, stream: StreamId, after: int = 0) -> Sequence[Event]:

@@ -1,4 +1,4 @@
-"""A memory store, an embedded Valkey and Debian's Redis for the contract suites."""
+"""The stores for the contract suites: memory, an embedded Valkey, Debian's Redis, and fleets."""
 
 import asyncio
 import os
@@ -14,6 +14,7 @@ from proxy.errors import StoreUnavailable
 from proxy.store.embedded import EmbeddedServer
 from proxy.store.redis_store import open_redis
 from tests.contracts.backends import Backend, MemoryBackend, RedisBackend
+from tests.fleets import a_cluster, behind_sentinel
 
 _REDIS_SERVERS = ["valkey", "redis"]
 
@@ -54,7 +55,19 @@ async def _wait_until_open(url: str) -> None:
                 return
 
 
-@pytest.fixture(params=["memory", *_REDIS_SERVERS])
+@pytest.fixture(scope="session")
+def cluster_url() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder, a_cluster(Path(folder), "valkey") as fleet:
+        yield fleet.url
+
+
+@pytest.fixture(scope="session")
+def sentinel_url() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder, behind_sentinel(Path(folder), "redis") as fleet:
+        yield fleet.url
+
+
+@pytest.fixture(params=["memory", *_REDIS_SERVERS, "cluster", "sentinel"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each store in turn."""
     if request.param == "memory":

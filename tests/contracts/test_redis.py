@@ -9,6 +9,8 @@ import pytest
 
 from proxy.errors import ConfigInvalid, StoreFull, StoreUnavailable
 from proxy.relay.ports import Admission, Append, Claim, Outcome, Receipt
+from proxy.store.redis_link import Reply
+from proxy.store.redis_node import load_scripts
 from proxy.store.redis_store import open_redis
 from proxy.stream import Birth, Ending, Event, State
 from tests.contracts.backends import (
@@ -21,6 +23,7 @@ from tests.contracts.backends import (
     make_append,
     make_birth,
     make_events,
+    make_report,
     read_all,
     run,
 )
@@ -50,6 +53,7 @@ async def live_a_life(process: Process, birth: Birth, ending: Ending | None) -> 
     if ending is not None:
         await append(process.journal, make_append(birth, 4, 5, ending=ending))
     await process.ledger.overdue(10)
+    await process.ledger.report(make_report(streams={birth.id: 1}))
 
 
 # --- keys --------------------------------------------------------------------------------------
@@ -317,6 +321,29 @@ def test_a_stream_that_the_store_lost_rings_again_once_it_is_written_again(
             ring = await ear.next()
             assert ring is not None
             assert ring.events == make_events(1, 2)
+
+    run(test)
+
+
+async def take_over(backend: RedisBackend, birth: Birth, asked_ms: int) -> Reply:
+    script = load_scripts()["take_over"]
+    prefix = f"{backend.namespace}:{{{birth.id}}}"
+    keys = [f"{prefix}:{what}" for what in ("meta", "events", "readers")]
+    return await backend.say("EVALSHA", script.sha.decode(), 3, *keys, 1000, "control", asked_ms)
+
+
+def test_a_take_over_that_was_asked_for_long_ago_does_nothing(redis_backend: RedisBackend) -> None:
+    async def test() -> None:
+        birth = make_birth()
+        async with redis_backend.process(lease_s=0) as here:
+            await create(here.journal, birth)
+            await here.journal.take_over([make_birth().id])  # teaches the script
+            now = await redis_backend.say("TIME")
+            assert isinstance(now, list)
+            seconds = now[0]
+            assert isinstance(seconds, bytes)
+            assert await take_over(redis_backend, birth, (int(seconds) - 2) * 1000) is None
+            assert await take_over(redis_backend, birth, (int(seconds) + 1) * 1000) is not None
 
     run(test)
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from litestar import Litestar
 from litestar.types import ASGIApp
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from proxy.app import running_app
 from proxy.config import parse
@@ -36,6 +37,13 @@ async def running(config: str) -> AsyncIterator["Client"]:
     observer = Observer(logging.getLogger("midstream.test"))
     async with running_app(parsed, observer, on_trouble=print) as app:
         yield Client(app.asgi)
+
+
+class _Staying(asyncio.Transport):
+    """The connection of a client that does not leave."""
+
+    def is_closing(self) -> bool:
+        return False
 
 
 class Client:
@@ -70,7 +78,7 @@ class Client:
             "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 2),
-            "extensions": {EXTENSION: Wire(asyncio.Transport())},
+            "extensions": {EXTENSION: Wire(_Staying(), FlowControl(_Staying()))},
         }
         messages: list[Any] = [{"type": "http.request", "body": raw, "more_body": False}]
         gone = asyncio.Event()

@@ -45,6 +45,9 @@ ONE_OF_EACH: Sequence[MidstreamError] = (
     errors.BodyTooLarge(1),
     errors.UnsupportedMediaType(),
     errors.IdempotencyMismatch(),
+    errors.UpgradeRequired(),
+    errors.AlreadySubscribed(STREAM),
+    errors.SubscriptionLimit(1),
     errors.ProviderRefused("p", 418),
     errors.ProviderUnreachable("p", "it is refused"),
     errors.ProviderStalled("idle", 1),
@@ -58,7 +61,15 @@ ONE_OF_EACH: Sequence[MidstreamError] = (
 )
 """Of the errors that a caller can meet. The events of `ProviderReported` are the provider's."""
 
-AT_START_ONLY = {errors.ConfigInvalid, errors.DataInUse}
+NEVER_SERVED = {
+    errors.ConfigInvalid,
+    errors.DataInUse,
+    errors.ServerUnreachable,
+    errors.ServerRefused,
+    errors.LineLost,
+    errors.PromiseBroken,
+}
+"""Met at the start, or at the terminal."""
 
 
 def parameters(operation: str) -> dict[str, dict[str, Any]]:
@@ -135,7 +146,7 @@ def test_the_list_of_errors_here_is_complete() -> None:
 
     assert {type(error) for error in ONE_OF_EACH} == leaves(
         MidstreamError
-    ) - AT_START_ONLY - reported
+    ) - NEVER_SERVED - reported
 
 
 @pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)

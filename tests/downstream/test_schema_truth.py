@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 
@@ -68,7 +69,7 @@ def test_every_route_is_documented_and_every_documented_call_has_a_route() -> No
     routes = {
         (method, re.sub(r":[a-z]+\}", "}", route.path))
         for route in app.routes
-        for method in getattr(route, "methods", ["not HTTP"])
+        for method in getattr(route, "methods", ["GET"])  # a WebSocket's handshake is one
     }
     documented = {
         (method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item
@@ -114,6 +115,7 @@ def test_what_the_operator_and_the_lists_of_models_get_is_as_documented() -> Non
         ("/healthz", "/healthz", {}),
         ("/readyz", "/readyz", {}),
         ("/schema", "/schema", {}),
+        ("/v1/workers", "/v1/workers", {}),
         ("/v1/models", "/v1/models", {}),
         ("/v1/models", "/v1/models", {"anthropic-version": "2023-06-01"}),
         ("/v1/models/{model}", "/v1/models/demo", {}),
@@ -208,6 +210,36 @@ def test_stopping_and_erasing_a_stream_is_as_documented() -> None:
     asyncio.run(ask())
 
 
+def test_a_list_says_whose_each_stream_is_and_who_reads_it_and_workers_say_what_they_do() -> None:
+    async def ask() -> None:
+        async with running(CONFIG) as client:
+            await ended_stream(client)
+            at_once = {"prefer": "respond-async"}
+            slow = ASKED | {"model": "slow"}
+            made = await client.ask("POST", "/v1/chat/completions", slow, at_once)
+            url = made.headers["location"]
+            polling = asyncio.create_task(client.ask("GET", f"{url}/events?wait=8"))
+            async with asyncio.timeout(8):
+                listed: list[dict[str, object]] = []
+                while not listed or listed[0]["readers"] != 1:
+                    answered = await client.ask("GET", "/v1/streams")
+                    check("GET", "/v1/streams", answered)
+                    listed = json.loads(answered.body)["data"]
+                    await asyncio.sleep(0.1)
+            assert [(one["owner"], one["readers"]) for one in listed] == [
+                ("local", 1),
+                ("local", None),
+            ]
+            (worker,) = json.loads((await client.ask("GET", "/v1/workers")).body)["data"]
+            assert (worker["streams"], worker["readers"]) == (1, 1)
+            assert worker["pid"] == os.getpid()
+            assert not worker["draining"]
+            await client.ask("POST", f"{url}/cancel")
+            await polling
+
+    asyncio.run(ask())
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -287,7 +319,8 @@ def test_whoever_has_no_key_or_asks_for_what_is_not_there_gets_what_is_documente
                 assert answered.status == 401
                 check(method, path, answered)
                 answered = await client.ask(method, target, body, {"x-api-key": SECRET})
-                assert answered.status == (404 if "{" in path or body else 200)
+                found = {"/v1/ws": 426, "/v1/workers": 403}.get(path, 200)
+                assert answered.status == (404 if "{" in path or body else found)
                 check(method, path, answered)
 
     asyncio.run(ask())

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -30,6 +30,7 @@ from proxy.relay.ports import (
     ProviderModel,
     Receipt,
     Repeat,
+    Report,
     Ring,
     UpstreamRequest,
     Watch,
@@ -125,6 +126,9 @@ class StormyJournal:
         after()
         return receipts
 
+    def lane(self, stream: StreamId) -> Hashable:
+        return self._inner.lane(stream)
+
     async def read(self, stream: StreamId, after: int) -> Page | None:
         done = await self.storm()
         page = await self._inner.read(stream, after)
@@ -165,6 +169,11 @@ class StormyJournal:
         states = await self._inner.take_over(streams)
         done()
         return states
+
+    async def pulse(self) -> None:
+        done = await self.storm()
+        await self._inner.pulse()
+        done()
 
     async def attend(self, stream: StreamId, reader: str, lease_s: float) -> None:
         done = await self.storm()
@@ -228,9 +237,20 @@ class StormyLedger:
         done()
         return streams
 
-    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
+    async def report(self, report: Report) -> None:
         done = await self._journal.storm()
-        await self._inner.put_off(waits_s)
+        await self._inner.report(report)
+        done()
+
+    async def reports(self) -> Sequence[Report]:
+        done = await self._journal.storm()
+        reports = await self._inner.reports()
+        done()
+        return reports
+
+    async def retire(self, worker: str) -> None:
+        done = await self._journal.storm()
+        await self._inner.retire(worker)
         done()
 
 

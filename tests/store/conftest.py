@@ -1,4 +1,4 @@
-"""An embedded server of its own for each test that hurts it."""
+"""An embedded server of its own for each test that hurts it, and stores on others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.store.embedded import EmbeddedServer
+from proxy.store.redis_store import RedisStore, open_redis
 
 OpenServer = Callable[[], AbstractAsyncContextManager[EmbeddedServer]]
 
@@ -28,3 +29,13 @@ def open_server(tmp_path: Path) -> OpenServer:
             await watching
 
     return opened
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[RedisStore]:
+    """A store that is quick to give a call up."""
+    store = await open_redis(url, namespace="n", worker="w", lease_s=1000, timeout_s=1.0)
+    try:
+        yield store
+    finally:
+        await store.close()

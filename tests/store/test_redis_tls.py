@@ -1,11 +1,11 @@
-"""``rediss://`` on a real server with TLS."""
+"""``rediss`` in an address, on real servers with TLS."""
 
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -13,23 +13,21 @@ import pytest
 from proxy.errors import StoreUnavailable
 from proxy.store.redis_store import open_redis
 from tests.contracts.backends import RedisBackend, create, make_birth, make_events, read_all, run
+from tests.fleets import (
+    ClusterFleet,
+    SentinelFleet,
+    a_cluster,
+    behind_sentinel,
+    binary_of,
+    free_port,
+)
 
 
 @pytest.fixture
 def tls_port(tmp_path: Path) -> Iterator[int]:
     """A server with a certificate for localhost, which signs itself, in ``cert.pem``."""
-    redis, openssl = shutil.which("redis-server"), shutil.which("openssl")
-    if redis is None or openssl is None:
-        assert "CI" not in os.environ, "CI has to have redis-server and openssl"
-        pytest.skip("there is no redis-server or no openssl on the PATH")
-    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", "key.pem", "-out", "cert.pem"]
-    subprocess.run(
-        [openssl, *request.split(), *names, *files], cwd=tmp_path, check=True, capture_output=True
-    )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    redis, port = binary_of("redis"), free_port()
+    make_certificate(tmp_path)
     options = (
         f"--port 0 --tls-port {port} --bind 127.0.0.1 --tls-auth-clients no "
         "--tls-cert-file cert.pem --tls-key-file key.pem --tls-ca-cert-file cert.pem"
@@ -38,6 +36,20 @@ def tls_port(tmp_path: Path) -> Iterator[int]:
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as server:
         yield port
         server.terminate()
+
+
+def make_certificate(folder: Path) -> None:
+    """``cert.pem`` and ``key.pem`` for this machine's own names."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        assert "CI" not in os.environ, "CI has to have openssl"
+        pytest.skip("there is no openssl on the PATH")
+    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(
+        [openssl, *request.split(), *names, *files], cwd=folder, check=True, capture_output=True
+    )
 
 
 def test_a_server_with_tls_is_spoken_to_if_its_certificate_is_known(
@@ -62,3 +74,25 @@ def test_a_server_with_tls_is_spoken_to_if_its_certificate_is_known(
         assert "certificate" in caught.value.reason.lower()
 
     run(test)
+
+
+@pytest.mark.parametrize("fleet_of", [a_cluster, behind_sentinel])
+def test_every_server_of_a_fleet_is_reached_by_tls(
+    fleet_of: Callable[..., AbstractContextManager[ClusterFleet | SentinelFleet]], tmp_path: Path
+) -> None:
+    make_certificate(tmp_path)
+    with fleet_of(tmp_path / "store", "redis", certificate=tmp_path) as fleet:
+
+        async def test() -> None:
+            known = f"{fleet.url}?ssl_ca_certs={tmp_path}/cert.pem"
+            async with RedisBackend(known).process() as here:
+                for _ in range(20):  # some on each server
+                    birth = make_birth()
+                    await create(here.journal, birth, 3)
+                    assert await read_all(here.journal, birth.id) == make_events(1, 3)
+            with pytest.raises(StoreUnavailable) as caught:
+                await open_redis(fleet.url, namespace="n", worker="w", lease_s=5)
+            assert "certificate" in caught.value.reason.lower()
+
+        assert fleet.url.startswith("rediss+")
+        run(test)

@@ -40,14 +40,14 @@ targets = ["said/*"]
         yield served
 
 
-def write_big_recording(file: Path) -> None:
-    """Some 20 MB: more than kernel and connection hold."""
+def write_big_recording(file: Path, events: int = EVENTS) -> None:
+    """Some 20 MB unless told: more than kernel and connection hold."""
     chunk = (
         'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
         '[{"index":0,"delta":{"content":"%s"},"finish_reason":null}]}\n\n'
     )
     with file.open("w") as out:
-        out.writelines(chunk % ("x" * 900) for _ in range(EVENTS))
+        out.writelines(chunk % ("x" * 900) for _ in range(events))
         out.write(
             'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
             '[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
@@ -119,6 +119,25 @@ def test_a_slow_reader_that_goes_on_reading_gets_everything(server: Served) -> N
             assert size > EVENTS * 900
 
     asyncio.run(scenario())
+
+
+def test_a_reader_far_behind_a_full_kernel_buffer_is_not_taken_for_a_stalled_one(
+    server: Served,
+) -> None:
+    async def scenario() -> str:
+        async with session() as http:
+            return await ask(http, server.url, "said/big")
+
+    with connect(server, asyncio.run(scenario())) as client:
+        client.settimeout(2)
+        size = 0
+        for _ in range(24):  # 8 KB a second: the kernel has more than that for several stalls
+            time.sleep(0.25)
+            size += len(client.recv(2000))
+        while size < 4_000_000:  # it was not dropped: there is more than any kernel had
+            piece = client.recv(1024 * 1024)
+            assert piece, f"dropped after {size} bytes"
+            size += len(piece)
 
 
 def test_readers_that_come_and_go_leave_no_connection(server: Served) -> None:

@@ -75,7 +75,7 @@ async def lived_through(served: Served, trouble_s: float, *, kill: bool) -> None
 
 
 def test_a_store_that_stands_still_costs_time_and_nothing_else(server: Served) -> None:
-    asyncio.run(lived_through(server, 6.0, kill=False))
+    asyncio.run(lived_through(server, 10.0, kill=False))
 
 
 def test_a_store_that_is_killed_comes_back_and_nothing_is_missing(server: Served) -> None:

@@ -5,7 +5,8 @@ cannot see that answer, so a bad key that came as a subprotocol, which only brow
 reason to use, is told after the opening, by the close code.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from litestar import Request, WebSocket, get, websocket
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
@@ -26,6 +27,13 @@ _AUTH_SUBPROTOCOL = "midstream.auth."
 """And a key: how a browser says who it is in the handshake. It is never repeated in an answer."""
 
 
+class Guest(NamedTuple):
+    """What is kept of a handshake."""
+
+    token: str | None
+    passed_on: Mapping[str, str]
+
+
 def websocket_routes(desk: Desk) -> list[HTTPRouteHandler | WebsocketRouteHandler]:
     """The WebSocket, and what a request gets that does not ask for one."""
 
@@ -43,15 +51,28 @@ def websocket_routes(desk: Desk) -> list[HTTPRouteHandler | WebsocketRouteHandle
 
 async def _talk(desk: Desk, scope: Scope) -> None:
     socket: WebSocketProtocol = scope["extensions"][SOCKET]  # type: ignore[index,assignment]
-    headers = read_headers(scope)
     await socket.receive()  # ASGI's websocket.connect
+    guest = await _open(desk, scope, socket)
+    if guest is None:
+        return
+    try:
+        await Session(desk, socket, request_id(scope), guest.passed_on).run(guest.token)
+    except Exception as error:  # noqa: BLE001 - the connection's root: a bug, told in the log
+        desk.observer.internal_error(error, request=request_id(scope))
+        socket.close(BUG, "something went wrong inside the proxy; its log knows more")
+    await socket.wait_closed()  # a server that stops cuts connections that nobody serves
+
+
+async def _open(desk: Desk, scope: Scope, socket: WebSocketProtocol) -> Guest | None:
+    """Answer the handshake; None if that is a refusal."""
+    headers = read_headers(scope)
     offered: list[str] = scope["subprotocols"]  # type: ignore[typeddict-item]
     try:
         token = _token(desk, headers, offered)
     except MidstreamError as error:
         dialect = dialect_of_caller(scope, headers, desk.dialects)
         await _deny(scope, socket, problem_answer(scope, error.problem(), dialect))
-        return
+        return None
     scope["state"]["status"] = 101
     await socket.send(
         {
@@ -62,11 +83,7 @@ async def _talk(desk: Desk, scope: Scope) -> None:
     )
     socket.forget_handshake()
     passed_on = {name: headers[name] for name in PASSED_ON_HEADERS if name in headers}
-    try:
-        await Session(desk, socket, request_id(scope), passed_on).run(token)
-    except Exception as error:  # noqa: BLE001 - the connection's root: a bug, told in the log
-        desk.observer.internal_error(error, request=request_id(scope))
-        socket.close(BUG, "something went wrong inside the proxy; its log knows more")
+    return Guest(token, passed_on)
 
 
 def _token(desk: Desk, headers: dict[str, str], offered: list[str]) -> str | None:

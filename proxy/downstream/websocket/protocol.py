@@ -3,17 +3,21 @@
 Owns one upgraded connection: its frames, its pings, its end. uvicorn's own sends one message a
 call, answers pings without end to who takes nothing, keeps what a message is made of in a list
 without end, waits for ever for a peer that does not take what is left, and knows no way to drop
-one. What surprises: the handshake was read by the HTTP protocol, under its limits, so only what
-RFC 6455 needs of it is read again here; and a peer that takes bytes is alive, though its pong is
-stuck behind them.
+one. What surprises: the handshake was read by the HTTP protocol, under its limits, and is never
+read again here; and a peer that takes bytes is alive, though its pong is stuck behind them (D14).
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode, Frame
+from websockets.datastructures import Headers
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
+
+from proxy.downstream.websocket.waiting import Gate, Mailbox
 
 SOCKET = "midstream.socket"
 """The key of a `WebSocketProtocol` in ``scope["extensions"]``."""
@@ -25,15 +29,9 @@ _UNANSWERED_MAX = 4
 """Pings in a row that a peer may leave unanswered while it is heard: in the middle of a long frame
 it cannot answer. Chosen: two minutes for a message, at 15 s between two signs of life."""
 _HANDSHAKE_HEADERS = frozenset(
-    {
-        b"upgrade",
-        b"connection",
-        b"sec-websocket-key",
-        b"sec-websocket-version",
-        b"sec-websocket-extensions",
-    }
+    {b"upgrade", b"connection", b"sec-websocket-key", b"sec-websocket-version"}
 )
-"""What the handshake is decided by. Compression is off, so extensions come to nothing."""
+"""What the handshake is decided by (RFC 6455 4.2.1). Compression is off, so extensions are not."""
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -41,9 +39,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's signature
         super().__init__(*args, **kwargs)
+        self.queue = Mailbox[ASGIReceiveEvent]()  # type: ignore[assignment]
+        self.writable = Gate()  # type: ignore[assignment]
         self._heard_at = 0.0
         self._late_pong: bytes | None = None
         self._unsent = 0
+        self._lost: asyncio.Future[None] | None = None
         self._has_failed = False
         self._unanswered = 0
         """Pings in a row."""
@@ -52,8 +53,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def take_over(self, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Begin, with the request that the HTTP protocol has read."""
-        needed = [b": ".join(pair) for pair in headers if pair[0] in _HANDSHAKE_HEADERS]
-        super().data_received(b"\r\n".join([b"GET / HTTP/1.1", *needed, b"\r\n"]))
+        needed = [
+            (name.decode("ascii"), value.decode("latin-1"))
+            for name, value in headers
+            if name in _HANDSHAKE_HEADERS
+        ]
+        self.handle_connect(Request("/", Headers(needed)))
+        del self.request
         if self.response.status_code != 101:
             return
         path, _, query = url.partition(b"?")
@@ -68,14 +74,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         extensions: Any = self.scope["extensions"]  # ASGI's types know only dictionaries here
         extensions[SOCKET] = self
 
-    def handle_connect(self, event: Request) -> None:
-        """Nothing of the request is needed once it has begun."""
-        super().handle_connect(event)
-        del self.request
+    async def send(self, message: ASGISendEvent) -> None:
+        """ASGI's. After the handshake the parser reads frames: what it was made for is over."""
+        await super().send(message)
+        if message["type"] == "websocket.accept":
+            self.conn.parser = self.conn.parse()
+            next(self.conn.parser)
+            del self.response
 
     def forget_handshake(self) -> None:
-        """It is over: let go of its headers, and of the credentials in them."""
-        del self.response
+        """Let go of its headers, and of the credentials in them."""
         self.scope["headers"] = []
         self.scope["subprotocols"] = []
 
@@ -122,9 +130,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.max_message_size = bytes_max
 
     def data_received(self, data: bytes) -> None:
-        """Whatever comes, somebody is there."""
+        """Whatever comes, somebody is there. Nothing may come before the handshake is answered."""
         self._heard_at = self.loop.time()
-        if not self._has_failed:
+        if not self.handshake_complete:
+            self.transport.abort()
+        elif not self._has_failed:
             super().data_received(data)
 
     def handle_cont(self, event: Frame) -> None:
@@ -169,9 +179,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
 
-    def abort(self) -> None:
-        """Drop the connection now, with what is unsent."""
-        self.transport.abort()
+    async def wait_closed(self) -> None:
+        """Until the connection is no more, which is soon after either side has said goodbye."""
+        if not self.disconnected:
+            self._lost = self.loop.create_future()
+            await self._lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is no more."""
+        super().connection_lost(exc)
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
 
     def handle_parser_exception(self) -> None:
         """What the peer sent is not WebSocket. Tell it, and let it be the one to close.
@@ -182,6 +200,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.close_sent:
             return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006, "reason": ""})
+        left = self.conn.close_rcvd
+        if left is not None:
+            # It left in the middle of a message, which websockets minds, but RFC 6455 5.4 allows.
+            reason = b"" if left.code == CloseCode.NO_STATUS_RCVD else left.serialize()
+            self.conn.writes = [Frame(Opcode.CLOSE, reason).serialize(mask=False)]
         self._say_goodbye()
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
@@ -230,6 +253,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.schedule_ping()
         else:
             self.close(CloseCode.INTERNAL_ERROR, "no pong came in time")
+            self.transport.close()  # nobody is there to answer
 
     def shutdown(self) -> None:
         """The server stops: sessions have been told, and said goodbye themselves."""

@@ -7,7 +7,8 @@ way; they are made, and have lost their first reader.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import assert_never
 
 from proxy.downstream.auth import must_own
@@ -32,6 +33,9 @@ from proxy.errors import (
     SubscriptionLimit,
 )
 from proxy.stream import State, StreamId
+
+Work = Callable[[], Awaitable[None]]
+"""What is done in a task of its own; not begun yet, for a task may be cancelled before it is."""
 
 GOING_AWAY = 1001
 BUG = 1011
@@ -189,23 +193,19 @@ class Session:
             case messages.Subscribe():
                 await self._subscribe(said)
             case messages.Create():
-                self._do(self._create(said), said.ref, None)
+                self._do(partial(self._create, said), said.ref, None)
             case messages.Cancel():
-                self._do(self._cancel(said), said.ref, said.stream)
+                self._do(partial(self._cancel, said), said.ref, said.stream)
             case _:
                 assert_never(said)
 
-    def _do(
-        self, work: Coroutine[object, object, None], ref: messages.Ref | None, stream: str | None
-    ) -> asyncio.Task[None]:
+    def _do(self, work: Work, ref: messages.Ref | None, stream: str | None) -> asyncio.Task[None]:
         return self._tasks.create_task(self._try(work, ref, stream))
 
-    async def _try(
-        self, work: Coroutine[object, object, None], ref: messages.Ref | None, stream: str | None
-    ) -> None:
+    async def _try(self, work: Work, ref: messages.Ref | None, stream: str | None) -> None:
         """The root of a task: whatever fails in it is told, and ends nothing else."""
         try:
-            await work
+            await work()
         except MidstreamError as error:
             await self._channel.say(messages.failed(error, ref, stream))
         except Exception as error:  # noqa: BLE001 - a bug, in the log under the request's id
@@ -231,7 +231,7 @@ class Session:
         except MidstreamError as error:
             await self._channel.say(messages.failed(error, said.ref, said.stream))
             return
-        self._reading[stream] = self._do(self._read(stream, after), said.ref, stream)
+        self._reading[stream] = self._do(partial(self._read, stream, after), said.ref, stream)
 
     def _check_room(self) -> None:
         if len(self._reading) + self._making >= _STREAMS_MAX:
@@ -245,18 +245,15 @@ class Session:
 
     async def _read(self, stream: StreamId, after: int) -> None:
         """The rest of the task that `_reading` holds for the stream."""
+        cursor = None
         try:
-            await self._follow(await self._find(stream), after)
-        finally:
-            if self._reading.get(stream) is asyncio.current_task():
-                del self._reading[stream]
-
-    async def _follow(self, state: State, after: int) -> None:
-        cursor = await self._desk.switchboard.follow(state, after)
-        try:
+            cursor = await self._desk.switchboard.follow(await self._find(stream), after)
             await send_events(cursor, self._channel)
         finally:
-            cursor.close()
+            if cursor is not None:
+                cursor.close()
+            if self._reading.get(stream) is asyncio.current_task():
+                del self._reading[stream]
 
     async def _create(self, said: messages.Create) -> None:
         desk = self._desk
