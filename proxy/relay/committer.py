@@ -87,12 +87,12 @@ class Committer:
     # --- for those who judge leases ---------------------------------------------------------
 
     def note_trouble(self) -> None:
-        """A call to the store failed, somewhere in this process."""
+        """A call to the store failed or stalled, somewhere in this process."""
         self._trouble_at = asyncio.get_running_loop().time()
 
     @property
     def well_for_s(self) -> float:
-        """How long no call to the store has failed."""
+        """How long every call to the store has been answered in time."""
         return asyncio.get_running_loop().time() - self._trouble_at
 
     @property

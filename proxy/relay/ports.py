@@ -179,8 +179,8 @@ class Journal(Protocol):
 
         Two round trips for all: it happens soon after it was asked for, or not at all, for a
         store that stood still meanwhile has let nobody renew. A state is that of a stream now
-        owned by the caller, under the new epoch and a fresh lease; None is a stream that lives,
-        has ended or is unknown.
+        owned by the caller, under the new epoch and a fresh lease; None is a stream that has
+        ended, is unknown, or could not be judged.
         """
         ...
 
@@ -312,10 +312,12 @@ class Ledger(Protocol):
 
         They are not due again for a second, so several sweepers share the work, and one that
         dies meanwhile does no harm. One that was just admitted is first due after a lease:
-        until then nobody can be dead. Nor is any due for a lease after a pause: a quarter of a
-        lease in which nobody has called this, because the store was away or stood still, or
-        because there was nobody. So it has to be called all the time, with a count of 0 too.
+        until then nobody can be dead.
         """
+        ...
+
+    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
+        """Each stream, if it still counts as running, is due in so many seconds from now."""
         ...
 
     async def report(self, report: Report) -> None:

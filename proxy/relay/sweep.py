@@ -19,8 +19,6 @@ from proxy.wire.dialect import Dialect
 
 _EVERY_S = 0.5
 """Chosen: a dead producer is found within its lease and a second, on a busy machine too."""
-_ROUNDS_PER_LEASE = 8
-"""At least. A pause of two rounds is one that the ledger takes for trouble."""
 
 _STREAMS_MAX = 200
 """Of one round."""
@@ -52,7 +50,7 @@ class Sweep:
 
     async def run(self) -> None:
         """Sweep until cancelled."""
-        every_s = min(_EVERY_S, self._lease_s / _ROUNDS_PER_LEASE)
+        loop = asyncio.get_running_loop()
         while True:
             begun = loop.time()
             await asyncio.sleep(_EVERY_S)
@@ -63,8 +61,9 @@ class Sweep:
                 await self._journal.pulse()
                 if loop.time() - felt > self._lease_s / 4:  # the store did
                     self._committer.note_trouble()
-                if self._committer.well_for_s >= self._lease_s:
-                    await self.round()
+                while self._committer.well_for_s >= self._lease_s:
+                    if await self.round() < _STREAMS_MAX:
+                        break
             except StoreUnavailable:
                 self._committer.note_trouble()
 
@@ -73,15 +72,11 @@ class Sweep:
 
         A stream that lives is looked at again when its lease would run out, not before: so a
         dead one is found at once, and the living cost little.
-
-        The ledger is asked even while nobody may be judged: that it is asked all the time is how
-        it knows of a pause.
         """
-        may_judge = self._committer.well_for_s >= self._lease_s
-        overdue = await self._ledger.overdue(_STREAMS_MAX if may_judge else 0)
+        overdue = await self._ledger.overdue(_STREAMS_MAX)
         due = [stream for stream in overdue if stream not in self._own]
         if not due:
-            return 0
+            return len(overdue)
         over, waits_s = [], {}
         for stream, taken in zip(due, await self._journal.take_over(due), strict=True):
             match taken:

@@ -10,7 +10,6 @@ one piece.
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -330,7 +329,7 @@ class MemoryJournal:
     async def pulse(self) -> None:
         """See `Journal.pulse`. Memory is always there."""
 
-    def _take_over(self, stream: StreamId) -> State | None:
+    def _take_over(self, stream: StreamId) -> State | Alive | None:
         record = self._store.find(stream)
         now = self._store.clock.now()
         if record is None or not record.is_running():
@@ -452,17 +451,17 @@ class MemoryLedger:
 
     async def overdue(self, count: int) -> Sequence[StreamId]:
         """See `Ledger.overdue`."""
-        store, now = self._store, self._store.clock.now()
-        if now - store.beat_at > self._lease_s / 4:
-            store.well_since = now
-        store.beat_at = now
-        if now - store.well_since < self._lease_s:
-            return []
+        now = self._store.clock.now()
         due = sorted((at, stream) for stream, at in self._store.running.items() if at <= now)
         streams = [stream for _, stream in due[:count]]
         for stream in streams:
             self._store.running[stream] = now + _LOOK_S
         return streams
+
+    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
+        """See `Ledger.put_off`."""
+        running, now = self._store.running, self._store.clock.now()
+        running.update({each: now + wait_s for each, wait_s in waits_s.items() if each in running})
 
     async def report(self, report: Report) -> None:
         """See `Ledger.report`."""

@@ -86,7 +86,7 @@ class RedisJournal:
         """See `Journal.lane`."""
         return self._appends.lane(stream)
 
-    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
+    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | Alive | None]:
         """See `Journal.take_over`.
 
         It names all keys of a stream, as an append does: while a cluster is moving them, and

@@ -159,8 +159,7 @@ def test_in_a_good_run_nothing_is_found() -> None:
         (lambda run: run.outages.append(Outage(5.5, 6.0)), 0.1),  # well for a lease from 8.0 on
         (lambda run: run.outages.append(Outage(1.0, 2.0)), 1.1),
         (lambda run: run.stalls.append(Outage(5.3, 5.6)), 0.5),
-        (lambda run: setattr(run.lives[0], "serving_at", 5.5), 0.6),  # nobody served till 5.5
-        (lambda run: setattr(run.lives[0], "serving_at", 4.9), 1.1),
+        (lambda run: setattr(run.lives[0], "serving_at", 5.5), 0.6),  # up for a lease from 7.5 on
         (lambda run: setattr(run.lives[0], "ended_at", 7.2), 0.2),
         (lambda run: run.watched[1].histories[0].listening.__setitem__(0, (0.0, 7.4)), 0.4),
     ],
@@ -168,7 +167,6 @@ def test_in_a_good_run_nothing_is_found() -> None:
         "outage",
         "early outage",
         "stall",
-        "gap",
         "young worker",
         "no worker",
         "the reader's own pause",

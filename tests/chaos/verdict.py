@@ -3,7 +3,7 @@
 It knows nothing of how the product works but its promises. What surprises: a late ending is
 judged by the time in which somebody could have written it, and did not. For a reader of a stream
 whose worker was killed that is the time, after the kill and one lease, in which the store had
-been there for one lease, with some worker that served: before that nobody may bury.
+been well for one lease, seen from some worker that had served for one: before that nobody may bury.
 """
 
 import math
@@ -204,15 +204,19 @@ def _wait(history: History, killed_at: float, run: Run, barred: Spans) -> Wait:
 
 
 def _barred(run: Run) -> Spans:
-    """When nobody may bury: while the store is away or no worker runs, and a lease after it."""
+    """When nobody may bury: while the store is away, or no worker has served for a lease."""
     spans = [(each.begin, each.end + run.lease_s) for each in (*run.outages, *run.stalls)]
-    served_until = -math.inf
-    lives = [(life.serving_at, life.ended_at) for life in run.lives if life.serving_at is not None]
-    for begin, end in sorted(lives, key=lambda life: life[0]):
-        if begin > served_until:
-            spans.append((served_until, begin + run.lease_s))
-        served_until = max(served_until, math.inf if end is None else end)
-    return [*spans, (served_until, math.inf)]
+    judged_until = -math.inf
+    able = [
+        (life.serving_at + run.lease_s, math.inf if life.ended_at is None else life.ended_at)
+        for life in run.lives
+        if life.serving_at is not None
+    ]
+    for begin, end in sorted(able):
+        if begin > judged_until:
+            spans.append((judged_until, begin))
+        judged_until = max(judged_until, end)
+    return [*spans, (judged_until, math.inf)]
 
 
 def _overdue_s(history: History, begin: float, end: float, barred: Spans) -> float:

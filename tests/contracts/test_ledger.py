@@ -244,37 +244,10 @@ def test_a_stream_is_first_overdue_when_its_producer_can_be_dead(backend: Backen
             admission = make_admission()
             await here.ledger.admit(admission)
             assert list(await here.ledger.overdue(10)) == []
-            await sweep_idly(backend, here.ledger, 0.6)
+            await backend.pass_time(0.6)
             assert list(await here.ledger.overdue(10)) == [admission.stream]
 
     run(test)
-
-
-def test_nothing_is_due_for_a_lease_after_a_pause(backend: Backend) -> None:
-    async def test() -> None:
-        async with backend.process(lease_s=0.5) as here, backend.process(lease_s=0.5) as other:
-            admission = make_admission()
-            await here.ledger.admit(admission)
-            await backend.pass_time(0.6)
-            for ledger in (here.ledger, other.ledger):
-                assert list(await ledger.overdue(10)) == [], "nobody has asked for long"
-            await sweep_idly(backend, here.ledger, 0.4)
-            await backend.pass_time(0.2)
-            for ledger in (here.ledger, other.ledger):
-                assert list(await ledger.overdue(10)) == [], "the pause was over a quarter"
-            await sweep_idly(backend, here.ledger, 0.4)
-            assert list(await other.ledger.overdue(10)) == []
-            await sweep_idly(backend, here.ledger, 0.2)
-            assert list(await other.ledger.overdue(10)) == [admission.stream]
-
-    run(test)
-
-
-async def sweep_idly(backend: Backend, ledger: Ledger, seconds: float) -> None:
-    """Let time pass without a pause."""
-    for _ in range(round(seconds / 0.05)):
-        await backend.pass_time(0.05)
-        await ledger.overdue(0)
 
 
 def test_several_sweepers_share_what_is_overdue(backend: Backend) -> None:

@@ -12,9 +12,8 @@ from tests.simulation.world import World
 
 SEEDS = int(os.environ.get("MIDSTREAM_SEEDS", "2000"))
 BATCH = 100
-FOUND = (7434, 9677, 11049, 63, 65, 205)
-"""Seeds that once failed: a fenced producer told the ledger that its stream had ended; a worker
-that had not asked while the store was away or stood still buried those who could not renew."""
+FOUND = (7434, 9677, 11049)
+"""Seeds that once failed: a fenced producer told the ledger that its stream had ended."""
 
 
 def one_world(seed: int) -> None:

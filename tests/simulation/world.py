@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -236,6 +236,11 @@ class StormyLedger:
         streams = await self._inner.overdue(count)
         done()
         return streams
+
+    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
+        done = await self._journal.storm()
+        await self._inner.put_off(waits_s)
+        done()
 
     async def report(self, report: Report) -> None:
         done = await self._journal.storm()
@@ -575,7 +580,7 @@ class World:
         assert self.provider.calls == 1, "one call upstream"
         if not self.is_killed:
             assert not self.provider.is_open, "the provider's connection is closed"
-        ledger = MemoryLedger(self.store, lease_s=0)
+        ledger = MemoryLedger(self.store, lease_s=LEASE_S)
         assert not await ledger.overdue(10), "the ledger has settled it"
 
 
