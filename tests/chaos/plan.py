@@ -157,9 +157,9 @@ def plan_legs(
         yield Leg(
             transport=rng.choice(transports),
             worker=rng.randrange(workers),
-            take=rng.choice((1, 3, 10, 25, 1000)),
-            cut_s=rng.choice((0.5, 3.0, 8.0, 1000.0)),
-            pause_s=rng.choice((0.0, 0.05, 0.3, 0.8)),
+            take=rng.choice((1, 10, 25, 1000)),
+            cut_s=rng.choice((0.5, 4.0, 8.0, 1000.0)),
+            pause_s=rng.choice((0.1, 0.5, 1.0, 2.0)),
         )
 
 

@@ -50,7 +50,7 @@ class Order(msgspec.Struct, frozen=True):
     lease_s: float = 2.0
     heartbeat_s: float = 15.0
     drain_s: float = 5.0
-    longest_s: float = 12.0
+    longest_s: float = 15.0
     """That an answer lasts, about."""
     transports: tuple[plan.Transport, ...] = ("sse", "poll", "ws")
     keeps_alive: bool = True
