@@ -1,66 +1,19 @@
-"""Facts worth telling, and where they go: one line each on stderr.
+"""What is worth telling: one method for each fact.
 
-Owns the log and its form (text or JSON). It never shows a credential, a prompt, an answer, a
-query string or a header's value: a fact is a method with named arguments, and a name that is
-not in `FIELDS` is not written. What surprises: the message of an exception is not written
-either, because foreign ones quote what they choke on; its type and its frames are. For the
-same reason a record of another library shows where it was made, not what it says.
+It never takes a credential, a prompt, an answer, a query string or a header's value. What
+surprises: of an error that nobody expected, its type and its frames are told and not its
+message, because foreign ones quote what they choke on.
 """
 
-import json
 import logging
-import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, TextIO
 
 from proxy.errors import ConfigInvalid, MidstreamError, ProviderRefused, ProviderStalled
+from proxy.observe.lines import Value, place_of, send_lines_to
 from proxy.stream import Birth, Ending, StreamId, Usage
 
-FIELDS = (
-    "worker",
-    "method",
-    "route",
-    "status",
-    "ms",
-    "request",
-    "stream",
-    "owner",
-    "dialect",
-    "model",
-    "provider",
-    "ending",
-    "code",
-    "upstream_status",
-    "deadline",
-    "events",
-    "input_tokens",
-    "output_tokens",
-    "seconds",
-    "streams",
-    "url",
-    "store",
-    "is_open",
-    "pid",
-    "exit_code",
-    "needs_restart",
-    "reason",
-    "logger",
-    "exception",
-    "place",
-)
-"""Everything a line can hold beside time, level and fact, in this order."""
-
-_LOGGER = "midstream"
-_VALUE_CHARS_MAX = 200  # chosen: ids and names are far shorter, a line stays one screen line or two
-_PLACE_CHARS_MAX = 4000  # chosen: 20 frames of about 100 characters fit
-_FRAMES_MAX = 20  # chosen: the innermost ones, where an error is understood
 _CAUSES_MAX = 10  # chosen: ends a circle of causes, and a group of thousands
-_PLAIN = frozenset(
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.,:/{}*@+<>[]()"
-)
-
-Value = str | int | float | bool | None
 
 
 class Observer:
@@ -191,7 +144,7 @@ class Observer:
                 "internal_error",
                 request=request,
                 exception=type(each).__qualname__,
-                place=_place(each),
+                place=place_of(each),
             )
 
     def _tell(self, level: int, fact: str, **fields: Value) -> None:
@@ -201,86 +154,8 @@ class Observer:
 def open_log(
     form: Literal["text", "json"], stream: TextIO, *, worker: int | None = None
 ) -> Observer:
-    """Send everything that is logged in this process to `stream`, a line each.
-
-    Takes the place of whatever handlers other libraries have put up, so call it after the
-    imports; for uvicorn pass ``log_config=None, access_log=False``. Warnings of other
-    libraries are shown, what they say below that is not.
-    """
-    handler = _Lines(stream)
-    handler.setFormatter(_Line(form, worker))
-    handler.addFilter(_is_ours_or_a_warning)
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.WARNING)
-    own = logging.getLogger(_LOGGER)
-    own.setLevel(logging.INFO)
-    return Observer(own)
-
-
-def _is_ours_or_a_warning(record: logging.LogRecord) -> bool:
-    """A library's own logger may be set to DEBUG from the environment (``OPENAI_LOG``)."""
-    return record.name == _LOGGER or record.levelno >= logging.WARNING
-
-
-class _Lines(logging.StreamHandler[TextIO]):
-    """Writes lines, and says nothing when it cannot."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Logging's own would print the arguments of the record that it could not write."""
-
-
-class _Line(logging.Formatter):
-    """A record as one line of ASCII."""
-
-    def __init__(self, form: Literal["text", "json"], worker: int | None) -> None:
-        super().__init__()
-        self._is_json = form == "json"
-        self._worker = worker
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Of a foreign record only where it was made is kept, and what was raised there."""
-        if record.name == _LOGGER:
-            fact = record.getMessage()
-            fields: Mapping[str, Value] = {"worker": self._worker, **record.__dict__["fields"]}
-        else:
-            fact = "library"
-            fields = {"worker": self._worker, **_foreign_fields(record)}
-        told = {name: fields[name] for name in FIELDS if fields.get(name) is not None}
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        stamp = f"{moment}.{int(record.msecs):03d}Z"
-        level = record.levelname.lower()
-        if self._is_json:
-            line = {"time": stamp, "level": level, "fact": fact}
-            return json.dumps(line | {name: _bounded(name, told[name]) for name in told})
-        pairs = [f"{name}={_text(_bounded(name, value))}" for name, value in told.items()]
-        return " ".join([stamp, level, fact, *pairs])
-
-
-def _foreign_fields(record: logging.LogRecord) -> Mapping[str, Value]:
-    error = record.exc_info[1] if record.exc_info else None
-    made = f"{record.filename}:{record.lineno} {record.funcName}"
-    return {
-        "logger": record.name,
-        "exception": type(error).__qualname__ if error else None,
-        "place": f"{made} < {_place(error)}" if error else made,
-    }
-
-
-def _bounded(name: str, value: Value) -> Value:
-    if not isinstance(value, str):
-        return value
-    chars_max = _PLACE_CHARS_MAX if name == "place" else _VALUE_CHARS_MAX
-    return value if len(value) <= chars_max else value[:chars_max] + "..."
-
-
-def _text(value: Value) -> str:
-    """A value that cannot break out of its place: quoted where it is not plain."""
-    if isinstance(value, str) and not (value and _PLAIN.issuperset(value)):
-        return json.dumps(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+    """An observer that tells everything on `stream`, a line each. See `send_lines_to`."""
+    return Observer(send_lines_to(form, stream, worker))
 
 
 def _family(error: BaseException) -> Iterator[BaseException]:
@@ -295,9 +170,3 @@ def _family(error: BaseException) -> Iterator[BaseException]:
         cause = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
         if cause is not None:
             waiting.append(cause)
-
-
-def _place(error: BaseException) -> str:
-    """Where it was raised, innermost frame first. No locals, no source text."""
-    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES_MAX:]
-    return " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
