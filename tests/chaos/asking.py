@@ -19,13 +19,13 @@ import msgspec
 from tests.chaos.outcome import Passing, Refused, refuse
 from tests.chaos.plan import Transport, has_content, plan_legs, plan_wish, steady_legs
 from tests.chaos.processes import Worker
-from tests.chaos.reading import PASSING, Reader, serving
+from tests.chaos.reading import PASSING, SILENT_S, Reader, serving
 from tests.chaos.record import Anomaly, Fault, History, Watched
 
 _RETRY_S = 0.2
 _TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=2)
 """Longer than a create waits for its first content."""
-_POST_TIMEOUT = aiohttp.ClientTimeout(sock_connect=2, sock_read=20)
+_POST_TIMEOUT = aiohttp.ClientTimeout(sock_connect=2, sock_read=SILENT_S)
 
 
 class Made(NamedTuple):
@@ -63,7 +63,8 @@ class Client:
         self.anomalies: list[Anomaly] = []
         self.creates = 0
         self.refusals: list[tuple[int, str | None]] = []
-        """Status and `retry-after` of creates that led to no stream; 0 if the line broke."""
+        """Of creates that led to no stream: status and `retry-after`, or 0 and how the line broke.
+        That nobody listens is no answer, and not among them."""
         self.held_s = 0.0
         """How long the key stayed with a stream that had ended before its first content."""
         self._http = http
