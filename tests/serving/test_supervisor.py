@@ -15,6 +15,7 @@ import pytest
 
 from tests.reading import Seen, ask, parse_sse, read_poll, session
 from tests.server import RECORDINGS, Served, scripted, serving, start
+from tests.serving.processes import family, name_of, workers_of
 
 WORKERS = 3
 
@@ -33,37 +34,6 @@ def configured(*, drain_s: float = 15) -> str:
 def server(tmp_path: Path) -> Iterator[Served]:
     with serving(tmp_path, configured()) as served:
         yield served
-
-
-def children(pid: int) -> list[int]:
-    """The processes that `pid` has started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            rest = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(rest[1]) == pid and rest[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def name_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def family(pid: int) -> list[int]:
-    found = children(pid)
-    return found + [each for child in found for each in family(child)]
-
-
-def workers_of(served: Served) -> dict[str, int]:
-    """The process of each worker, by its name."""
-    named = {name_of(pid): pid for pid in family(served.process.pid)}
-    return {name: pid for name, pid in named.items() if name.startswith("midstream-")}
 
 
 def until(is_so: Callable[[], bool], within_s: float = 10) -> None:
