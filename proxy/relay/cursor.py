@@ -56,7 +56,8 @@ class Cursor:
         self._loop = asyncio.get_running_loop()
         self._looked_at = self._loop.time()
         self._looking: asyncio.Task[Batch | None] | None = None
-        """A look that took longer than its caller had time for."""
+        """A look that took longer than its caller had time for. It ends by itself, as every call
+        to the store does; to break it off would cost the store's connection."""
         self._looking_after = 0
 
     @property
@@ -82,8 +83,6 @@ class Cursor:
             self.poke()
             if self._timer is not None:
                 self._timer.cancel()
-            if self._looking is not None:
-                self._looking.cancel()
             self._on_close(self)
 
     async def next(self, wait_s: float) -> Batch | None:

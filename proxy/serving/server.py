@@ -5,6 +5,7 @@ ends the process by raising the signal again before anything is put away.
 """
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -97,6 +98,16 @@ class Server(uvicorn.Server):
         """Wait for nothing more."""
         self.should_exit = self.force_exit = True
         self.may_end.set()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until stopped.
+
+        What is loaded by now stays for good: no collection looks at it again, which takes some
+        40 ms, with every stream standing still.
+        """
+        gc.collect()
+        gc.freeze()
+        await super().serve(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop without cutting anybody off."""
