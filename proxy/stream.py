@@ -129,3 +129,8 @@ class State(msgspec.Struct, frozen=True):
     is_cancel_asked: bool = False
     is_erased: bool = False
     """Its events are gone: it was deleted, or its retention has passed."""
+
+    @property
+    def has_failed_early(self) -> bool:
+        """It ended before its first content, and not well: the same request is a new try."""
+        return self.ending not in {None, Ending.COMPLETED} and not self.has_content

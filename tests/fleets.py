@@ -199,7 +199,7 @@ class ClusterFleet:
             until(lambda i=instance: self._knows_all(i))  # type: ignore[misc]
         for replica in self.replicas:
             replica.say("CLUSTER", "REPLICATE", first.say("CLUSTER", "MYID"))
-            until(lambda r=replica: b"master_link_status:up" in r.say("INFO", "replication"))  # type: ignore[misc]
+            until(lambda: b"state=online" in first.say("INFO", "replication"))
         for instance in self.instances:
             until(lambda i=instance: self.is_well(i))  # type: ignore[misc]
 
@@ -260,7 +260,7 @@ class SentinelFleet:
             self.primary = self._start(binary, folder, _REPLICATED)
             follow = f"replicaof 127.0.0.1 {self.primary.port}"
             self.replica = self._start(binary, folder, [*_REPLICATED, follow])
-            until(lambda: b"master_link_status:up" in self.replica.say("INFO", "replication"))
+            until(lambda: b"state=online" in self.primary.say("INFO", "replication"))
             self.sentinels = self._watch(binary, folder)
             for sentinel in self.sentinels:
                 until(lambda s=sentinel: self._sees_all(s))  # type: ignore[misc]

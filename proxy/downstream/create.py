@@ -76,7 +76,7 @@ async def create(desk: Desk, call: Call) -> Made:
     """See the module. Nothing has reached a provider when it raises."""
     key = call.wishes.idempotency_key
     claim = None if key is None else Claim(key, call.fingerprint)
-    for _ in range(_CLAIM_TRIES):
+    for tries_left in reversed(range(_CLAIM_TRIES)):
         birth, work = _plan(desk, call)
         made = await desk.switchboard.start(birth, work, claim)
         if isinstance(made, Producer):
@@ -84,14 +84,16 @@ async def create(desk: Desk, call: Call) -> Made:
         if not made.is_same_request:
             raise IdempotencyMismatch
         state = await _born(desk, made.stream, _BORN_WITHIN_S)
-        if state is None or state.is_erased:
-            # Its creator died before the journal was begun, or it is kept no longer: the key is
-            # free again. Look once more after that: see `Producers.start`.
+        if state is None or state.is_erased or state.has_failed_early:
+            # Its creator died before the journal was begun, or it is kept no longer, or it has
+            # ended before its first content: the key is free again. Look once more after that:
+            # see `Producers.start`.
             assert key is not None, "a repeat has a key"
             await desk.switchboard.give_back(call.principal.owner, key, made.stream)
             state = await _born(desk, made.stream, 0)
-        if state is not None and not state.is_erased:
-            return Made(state, desk.switchboard.producer(made.stream))
+        if state is None or state.is_erased or (state.has_failed_early and tries_left):
+            continue
+        return Made(state, desk.switchboard.producer(made.stream))
     raise StoreUnavailable("it keeps claims, but not what they claim")
 
 

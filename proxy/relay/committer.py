@@ -18,8 +18,9 @@ from proxy.stream import StreamId
 _APPENDS_MAX = 256
 """Of one batch. Chosen: about a millisecond of one Redis core; what is left goes next."""
 
-_BACKOFF_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Between tries while the store is away. Chosen: a restart is noticed within a second."""
+_BACKOFF_S = (0.02, 0.05, 0.1, 0.2)
+"""Between tries while the store is away. Chosen: one call of each worker, and a store that was
+away for a moment is noticed long before a lease runs out."""
 
 _REFUSED_S = 0.2
 """Between tries while the store is full, or moves the stream."""

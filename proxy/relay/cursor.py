@@ -55,6 +55,10 @@ class Cursor:
         self._due = 0.0
         self._loop = asyncio.get_running_loop()
         self._looked_at = self._loop.time()
+        self._looking: asyncio.Task[Batch | None] | None = None
+        """A look that took longer than its caller had time for. It ends by itself, as every call
+        to the store does; to break it off would cost the store's connection."""
+        self._looking_after = 0
 
     @property
     def is_at_end(self) -> bool:
@@ -91,7 +95,7 @@ class Cursor:
         while not self.is_closed:
             batch = self.tail.batch_after(self.after)
             if batch is None and self._must_look():
-                batch = await self._look()
+                batch = await self._look_until(due if wait_s > 0 else None)
             if batch is not None:
                 self.after = batch.last_id
                 return batch
@@ -117,6 +121,23 @@ class Cursor:
             return False
         now = self._loop.time()
         return tail.is_in_doubt or now - self._looked_at >= self._look_again_s
+
+    async def _look_until(self, due: float | None) -> Batch | None:
+        """Look, but not beyond `due` (loop time): a store that stalls must not stop heartbeats.
+
+        A look that takes longer goes on, and whoever looks next waits for it.
+        """
+        looking = self._looking
+        if looking is None:
+            looking = self._looking = self._loop.create_task(self._look())
+            self._looking_after = self.after
+        left_s = None if due is None else max(due - self._loop.time(), 0)
+        await asyncio.wait({looking}, timeout=left_s)
+        if self.is_closed or not looking.done():
+            return None
+        self._looking = None
+        batch = looking.result()
+        return batch if self._looking_after == self.after else None
 
     async def _look(self) -> Batch | None:
         """Read the journal after the cursor; None if it has nothing, or is away."""

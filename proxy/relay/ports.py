@@ -103,6 +103,12 @@ class Page(NamedTuple):
     events: Sequence[Event]
 
 
+class Alive(NamedTuple):
+    """A stream whose producer is not dead: so long its lease lasts if it is not renewed."""
+
+    lease_s: float
+
+
 class Ring(NamedTuple):
     """What a bell says: events just written (perhaps seen before), and the end if it is here.
 
@@ -168,13 +174,13 @@ class Journal(Protocol):
         """Remove the events; the state answers `is_erased` for a day. Idempotent."""
         ...
 
-    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
+    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | Alive | None]:
         """Begin the next epoch of each stream that runs and whose lease has run out.
 
         Two round trips for all: it happens soon after it was asked for, or not at all, for a
         store that stood still meanwhile has let nobody renew. A state is that of a stream now
-        owned by the caller, under the new epoch and a fresh lease; None is a stream that lives,
-        has ended or is unknown.
+        owned by the caller, under the new epoch and a fresh lease; None is a stream that has
+        ended, is unknown, or could not be judged.
         """
         ...
 
@@ -302,11 +308,16 @@ class Ledger(Protocol):
         ...
 
     async def overdue(self, count: int) -> Sequence[StreamId]:
-        """Running streams that nobody has looked at for a second, longest ago first.
+        """Running streams that are due to be looked at, those due first before the others.
 
-        They are then not due again for another second, so several sweepers share the work.
-        One that was just admitted is first due after a lease: until then nobody can be dead.
+        They are not due again for a second, so several sweepers share the work, and one that
+        dies meanwhile does no harm. One that was just admitted is first due after a lease:
+        until then nobody can be dead.
         """
+        ...
+
+    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
+        """Each stream, if it still counts as running, is due in so many seconds from now."""
         ...
 
     async def report(self, report: Report) -> None:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Collection
 from proxy.errors import StoreUnavailable, stream_problem
 from proxy.observe import Observer
 from proxy.relay.committer import Committer
-from proxy.relay.ports import Journal, Ledger
+from proxy.relay.ports import Alive, Journal, Ledger
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, State, StreamId
 from proxy.wire.dialect import Dialect
 
 _EVERY_S = 0.5
-"""Chosen: with a lease of 5 s a dead producer is found within the lease and a second."""
+"""Chosen: a dead producer is found within its lease and a second, on a busy machine too."""
 
 _STREAMS_MAX = 200
 """Of one round."""
@@ -61,23 +61,36 @@ class Sweep:
                 await self._journal.pulse()
                 if loop.time() - felt > self._lease_s / 4:  # the store did
                     self._committer.note_trouble()
-                if self._committer.well_for_s >= self._lease_s:
-                    await self.round()
+                while self._committer.well_for_s >= self._lease_s:
+                    if await self.round() < _STREAMS_MAX:
+                        break
             except StoreUnavailable:
                 self._committer.note_trouble()
 
-    async def round(self) -> None:
-        """One round."""
-        due = [s for s in await self._ledger.overdue(_STREAMS_MAX) if s not in self._own]
+    async def round(self) -> int:
+        """One round; how many streams were due.
+
+        A stream that lives is looked at again when its lease would run out, not before: so a
+        dead one is found at once, and the living cost little.
+        """
+        overdue = await self._ledger.overdue(_STREAMS_MAX)
+        due = [stream for stream in overdue if stream not in self._own]
         if not due:
-            return
-        taken = await self._journal.take_over(due)
-        left = [s for s, state in zip(due, taken, strict=True) if state is None]
-        for state in taken:
-            if state is not None:
-                self._interrupt(state)
-        if left:
-            await self._settle_ended(left)
+            return len(overdue)
+        over, waits_s = [], {}
+        for stream, taken in zip(due, await self._journal.take_over(due), strict=True):
+            match taken:
+                case State():
+                    self._interrupt(taken)
+                case Alive(lease_s):
+                    waits_s[stream] = lease_s
+                case None:
+                    over.append(stream)
+        if waits_s:
+            await self._ledger.put_off(waits_s)
+        if over:
+            await self._settle_ended(over)
+        return len(overdue)
 
     def _interrupt(self, state: State) -> None:
         """The producer is dead: end what it had begun."""

@@ -29,6 +29,8 @@ from proxy.serving.listening import address, listen
 from proxy.serving.server import Server
 from proxy.serving.source import ConfigFile
 
+EXIT_INVALID = 2
+"""A config that cannot be applied, which may show only at the store."""
 EXIT_FAILED = 1
 """A port in use, or a store out of reach."""
 READY = b"ready"
@@ -142,7 +144,8 @@ def run_worker(post: Post, listening: socket.socket, line: Connection) -> None:
     except StoreUnavailable as error:
         sys.exit(refuse(f"{error} {error.reason}"))
     except ConfigInvalid as error:
-        sys.exit(refuse(str(error)))
+        refuse(str(error))
+        sys.exit(EXIT_INVALID)
     except Exception as error:  # noqa: BLE001 - the root: Python's own report shows messages
         observer.internal_error(error)
         sys.exit(EXIT_FAILED)

@@ -10,12 +10,13 @@ one piece.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from proxy.relay.ports import (
     Admission,
+    Alive,
     Append,
     Clock,
     Listing,
@@ -321,18 +322,20 @@ class MemoryJournal:
         if was_running:
             self._store.hint(record)
 
-    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
+    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | Alive | None]:
         """See `Journal.take_over`."""
         return [self._take_over(stream) for stream in streams]
 
     async def pulse(self) -> None:
         """See `Journal.pulse`. Memory is always there."""
 
-    def _take_over(self, stream: StreamId) -> State | None:
+    def _take_over(self, stream: StreamId) -> State | Alive | None:
         record = self._store.find(stream)
         now = self._store.clock.now()
-        if record is None or not record.is_running() or record.lease_until > now:
+        if record is None or not record.is_running():
             return None
+        if record.lease_until > now:
+            return Alive(record.lease_until - now)
         record.epoch += 1
         record.worker = self._worker
         record.lease_until = now + self._lease_s
@@ -454,6 +457,11 @@ class MemoryLedger:
         for stream in streams:
             self._store.running[stream] = now + _LOOK_S
         return streams
+
+    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
+        """See `Ledger.put_off`."""
+        running, now = self._store.running, self._store.clock.now()
+        running.update({each: now + wait_s for each, wait_s in waits_s.items() if each in running})
 
     async def report(self, report: Report) -> None:
         """See `Ledger.report`."""

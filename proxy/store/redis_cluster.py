@@ -34,7 +34,7 @@ class Cluster:
     def __init__(self, seeds: Sequence[Endpoint], *, turn: int) -> None:
         self._template = seeds[0]
         self._seeds = [Address(seed.host, seed.port) for seed in seeds]
-        self._map = SlotMap([], [])
+        self._map = SlotMap([], [], [])
         self._turn = turn
         self._troubled_at: dict[Address, float] = {}
         """Loop time of the newest trouble with a node."""
@@ -63,11 +63,11 @@ class Cluster:
     @property
     def primaries(self) -> Sequence[Address]:
         """All nodes that have slots."""
-        return list(dict.fromkeys(owner for owner in self._map.owners if owner is not None))
+        return self._map.primaries
 
     def by_trust(self) -> list[Address]:
         """All nodes: those that never made trouble first, then those that did so long ago."""
-        known = self._map.nodes
+        known = [*self._map.primaries, *self._map.copies]
         turn = self._turn % max(len(known), 1)
         nodes = dict.fromkeys([*known[turn:], *known[:turn], *self._seeds])
         return sorted(nodes, key=lambda address: self._troubled_at.get(address, 0.0))
@@ -121,9 +121,9 @@ class Cluster:
                 self._troubled_at[address] = asyncio.get_running_loop().time()
                 continue
             found = read_slots(reply, address)
-            if found is not None and found.nodes:
+            if found is not None and found.primaries:
                 self._map = found
-                known = {*found.nodes, *self._seeds}
+                known = {*found.primaries, *found.copies, *self._seeds}
                 self._troubled_at = {a: at for a, at in self._troubled_at.items() if a in known}
                 return
             said = f"{address}: {reply if isinstance(reply, hiredis.ReplyError) else 'no slots'}"

@@ -13,7 +13,7 @@ from typing import Final, cast
 
 import msgspec
 
-from proxy.relay.ports import Append, Page, Receipt, Ring
+from proxy.relay.ports import Alive, Append, Page, Receipt, Ring
 from proxy.store.redis_append import AppendPacker, read_receipt
 from proxy.store.redis_bells import Bells, Listener
 from proxy.store.redis_link import Reply, pack
@@ -86,7 +86,7 @@ class RedisJournal:
         """See `Journal.lane`."""
         return self._appends.lane(stream)
 
-    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
+    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | Alive | None]:
         """See `Journal.take_over`.
 
         It names all keys of a stream, as an append does: while a cluster is moving them, and
@@ -104,7 +104,9 @@ class RedisJournal:
                 for s in streams
             ]
         )
-        return [_state(reply) for reply in replies]
+        return [
+            Alive(reply / 1000) if isinstance(reply, int) else _state(reply) for reply in replies
+        ]
 
     async def pulse(self) -> None:
         """See `Journal.pulse`."""

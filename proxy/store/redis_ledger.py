@@ -136,6 +136,11 @@ class RedisLedger:
         due = await self._calls.call(self._scripts["overdue"].call([self._running], count))
         return [StreamId(stream.decode()) for stream in cast("Sequence[bytes]", due)]
 
+    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
+        """See `Ledger.put_off`."""
+        words = [word for each, wait_s in waits_s.items() for word in (each, int(wait_s * 1000))]
+        await self._calls.call(self._scripts["put_off"].call([self._running], *words))
+
     # --- workers ------------------------------------------------------------------------------
 
     async def report(self, report: Report) -> None:

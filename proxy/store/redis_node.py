@@ -39,6 +39,7 @@ _SCRIPTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "release": (_NEVER_REFUSED, ("release",)),
     "list": (_NEVER_REFUSED, ("time", "trim", "list")),
     "overdue": (_NEVER_REFUSED, ("time", "keep", "overdue")),
+    "put_off": (_NEVER_REFUSED, ("time", "put_off")),
     "report": (_NEVER_REFUSED, ("time", "report")),
     "reports": (_NEVER_REFUSED, ("time", "reports")),
 }

@@ -3,8 +3,8 @@
 It is a way to the master, for nodes and bells alike, and owns nothing but the memory of the links
 that it made. What a Sentinel says is believed only if the server that it names says so too. What
 surprises: links to an earlier master are closed as soon as a later one is found. A master that
-stood still, was cut off or was told to step down goes on as if nothing had happened, for up to
-8 s; what is written there is lost, and whoever is with the next one takes the writer for dead.
+stood still, was cut off or was told to step down goes on as if nothing had happened, for 8 s and
+more; what is written there is lost, and whoever is with the next one takes the writer for dead.
 """
 
 import asyncio

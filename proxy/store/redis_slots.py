@@ -41,8 +41,10 @@ class SlotMap(NamedTuple):
 
     owners: list[Address | None]
     """By slot."""
-    nodes: list[Address]
-    """All nodes that have slots, or copies of them: first the primaries."""
+    primaries: list[Address]
+    """All nodes that have slots."""
+    copies: list[Address]
+    """All others."""
 
 
 def slot_of_tag(tag: bytes) -> int:
@@ -86,7 +88,7 @@ def read_slots(reply: Reply, asked: Address) -> SlotMap | None:
                 copies.update((_address(r, asked), None) for r in replicas if isinstance(r, list))
             case _:
                 return None
-    return SlotMap(owners, [*primaries, *(copy for copy in copies if copy not in primaries)])
+    return SlotMap(owners, list(primaries), [copy for copy in copies if copy not in primaries])
 
 
 def _address(node: Sequence[Reply], asked: Address) -> Address:

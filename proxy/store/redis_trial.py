@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping
 from typing import Final
 
 from proxy.errors import StoreFull
-from proxy.relay.ports import Admission, Append, Claim, End, Outcome
+from proxy.relay.ports import Admission, Append, Claim, End, Identity, Outcome, Report
 from proxy.store.redis_journal import RedisJournal
 from proxy.store.redis_ledger import RedisLedger
 from proxy.store.redis_link import pack
@@ -97,6 +97,12 @@ async def try_ledger(ledger: RedisLedger, worker: str) -> None:
     await ledger.find_claim(worker, "key")
     await ledger.list(worker, "tag", f"1-{worker}", 1)
     await ledger.overdue(1)
+    identity = Identity(id=worker, host="", pid=0, version="", started_at=0.0)
+    await ledger.report(
+        Report(identity, is_draining=True, streams=0, readers=0, readers_by_stream={})
+    )
+    await ledger.reports()
+    await ledger.retire(worker)
     await ledger.settle(stream)
     await ledger.release(worker, "key", stream)
     await ledger.forget(stream, worker, "tag")

@@ -98,7 +98,9 @@ class Side:
                 self.said.append(await self._states())
             case "take_over":
                 taken = await journal.take_over([birth.id for birth in self.births])
-                self.said.append([state and timeless(state) for state in taken])
+                self.said.append(
+                    [timeless(each) if isinstance(each, State) else each is None for each in taken]
+                )
             case "cancel":
                 await journal.ask_cancel(birth.id)
             case "erase":

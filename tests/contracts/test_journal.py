@@ -5,8 +5,8 @@ import secrets
 
 import msgspec
 
-from proxy.relay.ports import Append, End, Outcome, Receipt, Ring
-from proxy.stream import Ending, Event, Problem, StreamId, Usage, new_stream_id
+from proxy.relay.ports import Alive, Append, End, Outcome, Receipt, Ring
+from proxy.stream import Ending, Event, Problem, State, StreamId, Usage, new_stream_id
 from tests.contracts.backends import (
     Backend,
     Ear,
@@ -491,16 +491,21 @@ def test_a_stream_is_taken_over_only_after_its_lease_has_run_out(backend: Backen
             backend.process() as late,
         ):
             await create(dying.journal, birth, 2)
-            assert list(await heir.journal.take_over([birth.id])) == [None]
+            (alive,) = await heir.journal.take_over([birth.id])
+            assert isinstance(alive, Alive)
+            assert 0.4 < alive.lease_s <= 1
             await backend.pass_time(0.6)
             await append(dying.journal, make_append(birth, 3))
             await backend.pass_time(0.6)
-            assert list(await heir.journal.take_over([birth.id])) == [None]
+            (alive,) = await heir.journal.take_over([birth.id])
+            assert isinstance(alive, Alive)
             await backend.pass_time(0.6)
             (state,) = await heir.journal.take_over([birth.id])
-            assert state is not None
+            assert isinstance(state, State)
             assert (state.epoch, state.last_id, state.birth) == (2, 2, birth)
-            assert list(await late.journal.take_over([birth.id])) == [None]
+            (alive,) = await late.journal.take_over([birth.id])
+            assert isinstance(alive, Alive)
+            assert alive.lease_s > 10
             zombie = await append(dying.journal, make_append(birth, 3, 3))
             assert zombie == Receipt(Outcome.FENCED, 2)
             step = make_append(birth, 3, 3, epoch=2, ending=Ending.INTERRUPTED)
@@ -524,7 +529,7 @@ def test_of_many_that_take_over_at_once_each_stream_has_one_heir(backend: Backen
                 *(process.journal.take_over(streams) for process in (one, two, one, two))
             )
             for heirs in zip(*taken, strict=True):
-                assert sum(state is not None for state in heirs) == 1
+                assert sum(isinstance(state, State) for state in heirs) == 1
 
     run(test)
 

@@ -284,6 +284,21 @@ def test_what_was_looked_at_longest_ago_comes_first(backend: Backend) -> None:
     run(test)
 
 
+def test_a_stream_that_was_put_off_is_due_when_that_time_is_over(backend: Backend) -> None:
+    async def test() -> None:
+        living, settled, other = make_admission(), make_admission(), make_admission()
+        async with backend.process(lease_s=0) as here:
+            for admission in (living, settled, other):
+                await here.ledger.admit(admission)
+            await here.ledger.settle(settled.stream)
+            await here.ledger.put_off({living.stream: 0.3, settled.stream: 0.3})
+            assert list(await here.ledger.overdue(10)) == [other.stream]
+            await backend.pass_time(0.4)
+            assert list(await here.ledger.overdue(10)) == [living.stream]
+
+    run(test)
+
+
 def test_a_settled_stream_is_never_overdue(backend: Backend) -> None:
     async def test() -> None:
         admission = make_admission()

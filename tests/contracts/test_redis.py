@@ -12,7 +12,7 @@ from proxy.relay.ports import Admission, Append, Claim, Outcome, Receipt
 from proxy.store.redis_link import Reply
 from proxy.store.redis_node import load_scripts
 from proxy.store.redis_store import open_redis
-from proxy.stream import Birth, Ending, Event
+from proxy.stream import Birth, Ending, Event, State
 from tests.contracts.backends import (
     LONG_S,
     Ear,
@@ -71,7 +71,7 @@ def test_every_key_expires_and_is_in_the_namespace(redis_backend: RedisBackend) 
             await here.journal.erase(erased.id)
             taken = make_birth()
             await live_a_life(here, taken, None)
-            assert (await here.journal.take_over([taken.id]))[0] is not None
+            assert isinstance((await here.journal.take_over([taken.id]))[0], State)
         keys = await redis_backend.keys()
         after = await redis_backend.say("DBSIZE")
         assert isinstance(before, int)
@@ -200,7 +200,7 @@ def test_a_full_store_takes_endings_and_nothing_that_grows(redis_backend: RedisB
                 assert list(await here.ledger.overdue(10)) == [running.id]
                 await here.ledger.settle(running.id)
                 await here.journal.erase(erased.id)
-                assert (await here.journal.take_over([running.id]))[0] is not None
+                assert isinstance((await here.journal.take_over([running.id]))[0], State)
             step = make_append(running, 3, 3, epoch=2)
             assert await append(here.journal, step) == Receipt(Outcome.WRITTEN, 3)
             assert await read_all(here.journal, ending.id) == make_events(1, 3)

@@ -15,6 +15,7 @@ import pytest
 
 from tests.reading import Seen, ask, parse_sse, read_poll, session
 from tests.server import RECORDINGS, Served, scripted, serving, start
+from tests.serving.processes import family, name_of, workers_of
 
 WORKERS = 3
 
@@ -33,37 +34,6 @@ def configured(*, drain_s: float = 15) -> str:
 def server(tmp_path: Path) -> Iterator[Served]:
     with serving(tmp_path, configured()) as served:
         yield served
-
-
-def children(pid: int) -> list[int]:
-    """The processes that `pid` has started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            rest = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(rest[1]) == pid and rest[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def name_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def family(pid: int) -> list[int]:
-    found = children(pid)
-    return found + [each for child in found for each in family(child)]
-
-
-def workers_of(served: Served) -> dict[str, int]:
-    """The process of each worker, by its name."""
-    named = {name_of(pid): pid for pid in family(served.process.pid)}
-    return {name: pid for name, pid in named.items() if name.startswith("midstream-")}
 
 
 def until(is_so: Callable[[], bool], within_s: float = 10) -> None:
@@ -146,19 +116,24 @@ def test_every_worker_serves_and_reads_the_others_streams(server: Served) -> Non
     assert len(served_by) == WORKERS
 
 
-def test_a_port_in_use_is_one_clear_sentence_even_if_its_owner_would_share(
-    server: Served, tmp_path: Path
-) -> None:
-    port = server.url.rpartition(":")[2]
-    done = subprocess.run(
+def serve_in_vain(folder: Path, port: str) -> "subprocess.CompletedProcess[str]":
+    """`midstream serve`, where it cannot."""
+    return subprocess.run(
         [sys.executable, "-m", "proxy", "serve", "--config", "server.toml", "--port", port],
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
+
+
+def test_a_port_in_use_is_one_clear_sentence_even_if_its_owner_would_share(
+    server: Served, tmp_path: Path
+) -> None:
+    port = server.url.rpartition(":")[2]
+    done = serve_in_vain(tmp_path, port)
     assert done.returncode == 1
     assert done.stderr == f"midstream: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
@@ -167,16 +142,8 @@ def test_a_store_out_of_reach_is_told_once_and_ends_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = f'[server]\nworkers = 3\n[store]\nurl = "redis://127.0.0.1:{port}"\n' + scripted()
-    (tmp_path / "c.toml").write_text(config)
-    done = subprocess.run(
-        [sys.executable, "-m", "proxy", "serve", "--config", "c.toml", "--port", "0"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    (tmp_path / "server.toml").write_text(config)
+    done = serve_in_vain(tmp_path, "0")
     assert done.returncode == 1
     assert done.stderr.count("The store cannot be reached.") == 1
     assert "listens" not in done.stderr

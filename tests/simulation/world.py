@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -20,6 +20,7 @@ from proxy.errors import AheadOfStream, ProviderUnreachable, StoreUnavailable
 from proxy.observe import Observer
 from proxy.relay.ports import (
     Admission,
+    Alive,
     Append,
     Deadlines,
     Journal,
@@ -163,7 +164,7 @@ class StormyJournal:
         await self._inner.erase(stream)
         done()
 
-    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | None]:
+    async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | Alive | None]:
         done = await self.storm()
         states = await self._inner.take_over(streams)
         done()
@@ -235,6 +236,11 @@ class StormyLedger:
         streams = await self._inner.overdue(count)
         done()
         return streams
+
+    async def put_off(self, waits_s: Mapping[StreamId, float]) -> None:
+        done = await self._journal.storm()
+        await self._inner.put_off(waits_s)
+        done()
 
     async def report(self, report: Report) -> None:
         done = await self._journal.storm()
@@ -451,6 +457,8 @@ class World:
         self.said = make_answer(self.rng)
         self.provider = SaidProvider(self.said, self.rng, self.rng.choice([0.01, 0.3, 4.0]))
         self.is_killed = False
+        self.may_be_buried = False
+        """The producing worker was killed, or nothing came from it for a while."""
 
     def any_worker(self) -> Worker | None:
         up = [worker for worker in self.workers if worker.is_up]
@@ -505,19 +513,25 @@ class World:
     async def _trouble(self, producing: Worker) -> None:
         """At random moments, one kind of it for each world."""
         rng = self.rng
-        kind = rng.choice(["none", "kill", "stop", "freeze", "away", "forget", "cancel"])
+        kind = rng.choice(["stall", "kill", "stop", "freeze", "away", "forget", "cancel"])
         await asyncio.sleep(rng.random() * rng.choice([0.5, 5.0, 30.0]))
         loop = asyncio.get_running_loop()
         match kind:
             case "kill":
                 if len(self.workers) > 1:
-                    self.is_killed = True
+                    self.is_killed = self.may_be_buried = True
                     producing.kill()
             case "stop":
                 if len(self.workers) > 1:
                     await producing.stop()
             case "freeze":
-                rng.choice(self.workers).journal.frozen_until = loop.time() + rng.random() * 20
+                frozen = rng.choice(self.workers)
+                frozen.journal.frozen_until = loop.time() + rng.random() * 20
+                self.may_be_buried = frozen is producing
+            case "stall":  # the store itself stands still
+                thawed = loop.time() + rng.random() * 20
+                for each in self.workers:
+                    each.journal.frozen_until = thawed
             case "away":
                 self.weather.is_away = True
                 await asyncio.sleep(rng.random() * 25)
@@ -562,6 +576,7 @@ class World:
         else:
             assert data[:-1] == list(self.said[: len(data) - 1]), "nothing but what was said"
             assert b'"error"' in data[-1], "and the last event says how it ended"
+        assert self.may_be_buried or state.epoch == 1, "nobody buries the living"
         assert self.provider.calls == 1, "one call upstream"
         if not self.is_killed:
             assert not self.provider.is_open, "the provider's connection is closed"

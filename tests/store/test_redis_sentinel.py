@@ -57,7 +57,8 @@ def test_calls_and_bells_follow_the_master(fleet: SentinelFleet) -> None:
             birth, ear = make_birth(), Ear()
             await create(store.journal, birth)
             await store.journal.watch(birth.id, ear.hear)
-            fleet.primary.say("WAIT", 1, 1000)
+            meta = f"n:{{{birth.id}}}:meta"
+            until(lambda: fleet.replica.say("HGET", meta, "watched"))
             fleet.sentinels[0].say("SENTINEL", "FAILOVER", "mymaster")
             await asyncio.to_thread(until, lambda: fleet.master_port() == fleet.replica.port)
             assert await ear.next() is None, "look for yourself"
@@ -66,7 +67,7 @@ def test_calls_and_bells_follow_the_master(fleet: SentinelFleet) -> None:
             ring = await ear.next()
             assert ring is not None
             assert ring.events == make_events(1, 1)
-            assert fleet.replica.say("HGET", f"n:{{{birth.id}}}:meta", "last") == b"1"
+            assert fleet.replica.say("HGET", meta, "last") == b"1"
 
     run(test)
 

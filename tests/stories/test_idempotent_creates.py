@@ -3,12 +3,13 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.reading import parse_sse, session
-from tests.server import Served, scripted, serving
+from tests.reading import ask, parse_sse, read_poll, session
+from tests.server import Served, scripted, serving, start
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,30 @@ def test_a_failure_before_content_gives_the_key_back(server: Served) -> None:
             assert len(streams) == 3
 
     asyncio.run(scenario())
+
+
+def test_when_a_worker_dies_before_content_the_next_create_is_a_new_try(tmp_path: Path) -> None:
+    config = "[streams]\nlease_s = 1\n" + scripted("mute", model="mute", start_s=60)
+    store = '[store]\nurl = "embedded"\npath = "data"\n'
+
+    async def scenario(stays: Served, dies: Served) -> None:
+        async with session() as http:
+            key = {"Idempotency-Key": "g"}
+            stream = await ask(http, dies.url, "mute/text", headers=key)
+            dies.kill()
+            (last,) = await read_poll(http, stays.url, stream, 0, None)
+            assert json.loads(last.data)["error"]["code"] == "stream_interrupted"
+            again = await ask(http, stays.url, "mute/text", headers=key)
+            assert again != stream
+            assert await ask(http, stays.url, "mute/text", headers=key) == again
+
+    with serving(tmp_path, store + config, name="stays") as stays:
+        socket = next((tmp_path / "data").glob("*.sock"))
+        dies = start(tmp_path, f'[store]\nurl = "unix://{socket}"\n' + config, name="dies")
+        try:
+            asyncio.run(scenario(stays, dies))
+        finally:
+            dies.kill()
 
 
 def test_a_post_with_a_cursor_resumes_and_never_creates(server: Served) -> None:
