@@ -219,6 +219,17 @@ def test_a_worker_that_keeps_dying_is_started_ever_later(server: Served) -> None
     assert time.monotonic() - begun > 0.5 + 1.0
 
 
+def test_a_worker_that_could_not_be_started_is_started_later(server: Served) -> None:
+    """The process that forks workers dies just as it is asked for one."""
+    dead = workers_of(server)["midstream-1"]
+    forks = next(parent for parent in family(server.process.pid) if dead in children(parent))
+    os.kill(forks, signal.SIGSTOP)
+    os.kill(dead, signal.SIGKILL)
+    time.sleep(2)  # beyond the second in which the exit code could still come
+    os.kill(forks, signal.SIGKILL)
+    until(lambda: workers_of(server).get("midstream-1", dead) != dead)
+
+
 def test_a_dead_supervisor_takes_everything_along(tmp_path: Path) -> None:
     served = start(tmp_path, configured(drain_s=1))
     pids = family(served.process.pid)
