@@ -22,8 +22,8 @@ from proxy.serving.process import Worker, context
 from proxy.serving.source import ConfigFile
 from proxy.serving.worker import (
     DRAINED,
-    DRAINING,
     EXIT_FAILED,
+    LEAVING,
     READY,
     Order,
     Post,
@@ -46,6 +46,9 @@ _END_S = 15.0
 """Beyond `drain_s`, before a worker that does not end is killed. Chosen: over all the waits on its
 way down."""
 _END_EVERY_S = 0.05
+_GROUP_S = 0.1
+"""How long after a worker's signal the supervisor's own may come, if it is for all processes, as
+systemd sends it. Then nobody needs a successor, and whoever comes is to be told why."""
 
 
 class Crew:
@@ -152,10 +155,18 @@ class Crew:
             worker.ready.set()
         elif word == DRAINED:
             worker.is_drained = True
-        elif word == DRAINING and self._posts[worker.post.number] is worker:
-            self._draining.add(worker)
-            self._observer.worker_leaves(worker.post.number, worker.pid)
-            self._hire_again(worker.post.number)
+        elif word == LEAVING:
+            asyncio.get_running_loop().call_later(_GROUP_S, self._succeed, worker)
+
+    def _succeed(self, worker: Worker) -> None:
+        """Let a worker that was told to stop leave its post to another, if the others stay."""
+        number = worker.post.number
+        if self._is_stopping.is_set() or worker.ended.is_set():
+            return
+        self._draining.add(worker)
+        self._observer.worker_leaves(number, worker.pid)
+        self._hire_again(number)
+        worker.tell(Order("leave"))
 
     def _has_ended(self, worker: Worker) -> None:
         """Its post is taken again, at once if none has died on it before."""
