@@ -33,8 +33,8 @@ _GRACEFUL_S = 1
 class Server(uvicorn.Server):
     """See the module. `stop` it, or send it SIGTERM; a second signal hurries.
 
-    Whoever hears `on_signal` has the sockets too and sees to a successor. Once `on_drained` was
-    called it still serves readers, until `may_end` is set.
+    Whoever hears `on_signal` decides what the first signal means. Once `on_drained` was called
+    it still serves readers, until `may_end` is set.
     """
 
     def __init__(
@@ -139,11 +139,13 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal: the first one drains, the next one stops."""
         del sig, frame
-        self.force_exit = self._was_signalled
-        self._was_signalled = True
-        self.stop(stops_listening=self._on_signal is not None)
-        if self._on_signal is not None:
+        if self._was_signalled:
+            self.hurry()
+        elif self._on_signal is None:
+            self.stop()
+        else:
             self._on_signal()
+        self._was_signalled = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -34,19 +34,19 @@ EXIT_INVALID = 2
 EXIT_FAILED = 1
 """A port in use, or a store out of reach."""
 READY = b"ready"
-DRAINING = b"draining"
+LEAVING = b"leaving"
 DRAINED = b"drained"
-"""What a worker tells its supervisor."""
+"""What a worker tells its supervisor. To be leaving is a question: see `Order`."""
 
 
 class Order(msgspec.Struct, frozen=True):
     """What a supervisor tells a worker.
 
     Drain, and serve readers until the others have drained too; end, if you have drained; end now;
-    go on with another config.
+    drain by yourself, your successor is in its place; go on with another config.
     """
 
-    kind: Literal["stop", "end", "hurry", "reload"]
+    kind: Literal["stop", "end", "hurry", "leave", "reload"]
     text: str = ""
 
 
@@ -162,7 +162,7 @@ async def _serve_post(
             app.asgi,
             config,
             app.switchboard,
-            on_signal=lambda: _say(line, DRAINING),
+            on_signal=lambda: _say(line, LEAVING),
             on_drained=lambda: _say(line, DRAINED),
         )
         loop = asyncio.get_running_loop()
@@ -203,5 +203,7 @@ def _hear(line: Connection, server: Server, reload: Callable[[str], None]) -> No
             server.may_end.set()
         case "hurry":
             server.hurry()
+        case "leave":
+            server.stop(stops_listening=True)
         case "reload":
             reload(order.text)

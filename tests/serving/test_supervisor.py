@@ -86,6 +86,8 @@ async def read_sse_to_the_end(http: aiohttp.ClientSession, url: str, stream: str
                 assert answer.status == 200, await answer.text()
                 async for chunk in answer.content.iter_any():
                     raw += chunk
+        except aiohttp.ClientConnectorError:  # it has ended, perhaps before it could say 204
+            return seen
         except aiohttp.ClientError:
             await asyncio.sleep(0.05)
         seen += parse_sse(raw)
@@ -186,6 +188,17 @@ def test_a_worker_that_keeps_dying_is_started_ever_later(server: Served) -> None
     assert time.monotonic() - begun > 0.5 + 1.0
 
 
+def test_a_worker_that_could_not_be_started_is_started_later(server: Served) -> None:
+    """The process that forks workers dies just as it is asked for one."""
+    dead = workers_of(server)["midstream-1"]
+    forks = next(parent for parent in family(server.process.pid) if dead in children(parent))
+    os.kill(forks, signal.SIGSTOP)
+    os.kill(dead, signal.SIGKILL)
+    time.sleep(2)  # beyond the second in which the exit code could still come
+    os.kill(forks, signal.SIGKILL)
+    until(lambda: workers_of(server).get("midstream-1", dead) != dead)
+
+
 def test_a_dead_supervisor_takes_everything_along(tmp_path: Path) -> None:
     served = start(tmp_path, configured(drain_s=1))
     pids = family(served.process.pid)
@@ -252,6 +265,32 @@ def test_a_second_signal_hurries(tmp_path: Path) -> None:
         assert served.process.wait(5) == 0
     finally:
         served.kill()
+
+
+def test_a_signal_to_all_its_processes_at_once_lets_nobody_wait_for_nothing(
+    tmp_path: Path,
+) -> None:
+    """As systemd sends it."""
+    served = start(tmp_path, configured())
+
+    async def scenario() -> None:
+        async with session() as http:
+            streams = [await ask(http, served.url, "slow/long") for _ in range(6)]
+            await asyncio.sleep(0.5)
+            for pid in [served.process.pid, *workers_of(served).values()]:
+                os.kill(pid, signal.SIGTERM)
+            await asyncio.sleep(0.5)
+            reading = [read_sse_to_the_end(http, served.url, stream) for stream in streams]
+            async with asyncio.timeout(20):
+                for seen in await asyncio.gather(*reading):
+                    assert [each.data for each in seen] == said()
+
+    try:
+        asyncio.run(scenario())
+        assert served.process.wait(20) == 0
+    finally:
+        served.kill()
+    assert "worker_leaves" not in served.log.read_text(), "a successor would come for nothing"
 
 
 def test_workers_stopped_in_turn_are_succeeded_and_nobody_notices(server: Served) -> None:
