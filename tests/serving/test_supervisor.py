@@ -15,7 +15,7 @@ import pytest
 
 from tests.reading import Seen, ask, parse_sse, read_poll, session
 from tests.server import RECORDINGS, Served, scripted, serving, start
-from tests.serving.processes import family, name_of, workers_of
+from tests.serving.processes import children, family, name_of, workers_of
 
 WORKERS = 3
 
