@@ -225,6 +225,7 @@ async def _supervise(
         for sig in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(sig, crew.stop)
         loop.add_signal_handler(signal.SIGHUP, crew.reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         code = await crew.start()
         if code:
             crew.stop()

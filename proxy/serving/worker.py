@@ -122,6 +122,7 @@ async def _serve_alone(
                 observer.config_refused(invalid)
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         await Server(app.asgi, config, app.switchboard).serve(sockets=[listening])
     return 0
 
