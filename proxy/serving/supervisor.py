@@ -28,6 +28,7 @@ from proxy.serving.worker import (
     Order,
     Post,
     announce,
+    cancel_on_signals,
     cannot_listen,
     refuse,
     run_worker,
@@ -86,6 +87,11 @@ class Crew:
         codes = [await self._has_begun(number) for number in self._posts]
         self._has_started = not any(codes)
         return next((code for code in codes if code), 0)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._is_stopping.is_set()
 
     async def keep(self) -> None:
         """Return once `stop` was called and the last worker has ended. Nobody holds that up."""
@@ -212,6 +218,8 @@ def supervise(config: Config, source: ConfigFile, observer: Observer) -> int:
         context().set_forkserver_preload(_preloaded(config))
         try:
             return asyncio.run(_supervise(config, source, observer, sockets))
+        except asyncio.CancelledError:
+            return 0  # told to stop before it had begun
         except (DataInUse, StoreUnavailable) as error:
             return refuse(f"{error} {getattr(error, 'reason', '')}".strip())
 
@@ -219,6 +227,7 @@ def supervise(config: Config, source: ConfigFile, observer: Observer) -> int:
 async def _supervise(
     config: Config, source: ConfigFile, observer: Observer, sockets: list[socket.socket]
 ) -> int:
+    cancel_on_signals()
     async with _store_url(config) as store_url:
         crew = Crew(config, source, observer, sockets, store_url)
         loop = asyncio.get_running_loop()
@@ -227,7 +236,9 @@ async def _supervise(
         loop.add_signal_handler(signal.SIGHUP, crew.reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         code = await crew.start()
-        if code:
+        if crew.is_stopping:
+            code = 0
+        elif code:
             crew.stop()
         else:
             announce(config, address(sockets[0]), observer)

@@ -91,6 +91,17 @@ def announce(config: Config, url: str, observer: Observer) -> None:
     observer.started(url, config.store.address, is_open=is_open)
 
 
+def cancel_on_signals() -> None:
+    """Let SIGTERM and SIGINT end what is just starting, until somebody else hears them.
+
+    By default they would be ignored, where this is the first process of a container.
+    """
+    loop, starting = asyncio.get_running_loop(), asyncio.current_task()
+    assert starting is not None, "called in a task"
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sig, starting.cancel)
+
+
 # --- by itself ----------------------------------------------------------------------------------
 
 
@@ -103,6 +114,8 @@ def serve_alone(config: Config, source: ConfigFile, observer: Observer) -> int:
     with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_serve_alone(config, source, observer, listening))
+        except asyncio.CancelledError:
+            return 0  # told to stop before it had begun
         except (DataInUse, StoreUnavailable) as error:
             return refuse(f"{error} {getattr(error, 'reason', '')}".strip())
 
@@ -110,6 +123,7 @@ def serve_alone(config: Config, source: ConfigFile, observer: Observer) -> int:
 async def _serve_alone(
     config: Config, source: ConfigFile, observer: Observer, listening: socket.socket
 ) -> int:
+    cancel_on_signals()
     async with running_app(config, observer, on_trouble=warn) as app:
         announce(config, address(listening), observer)
         for warning in app.store.warnings:
@@ -142,6 +156,8 @@ def run_worker(post: Post, listening: socket.socket, line: Connection) -> None:
         observer = open_log(config.server.log, sys.stderr, worker=post.number)
         with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve_post(post, config, observer, listening, line))
+    except asyncio.CancelledError:
+        return  # told to stop before it had begun
     except StoreUnavailable as error:
         sys.exit(refuse(f"{error} {error.reason}"))
     except ConfigInvalid as error:
@@ -155,7 +171,15 @@ def run_worker(post: Post, listening: socket.socket, line: Connection) -> None:
 async def _serve_post(
     post: Post, config: Config, observer: Observer, listening: socket.socket, line: Connection
 ) -> None:
+    loop = asyncio.get_running_loop()
+    texts: list[str] = []
+    starting = asyncio.current_task()
+    assert starting is not None, "a worker is a task"
+    loop.add_reader(line.fileno(), _hear_early, line, texts, starting)
     async with running_app(config, observer, on_trouble=warn, store_url=post.store_url) as app:
+        reload = _reload_from(post, app, observer)
+        for text in texts:
+            reload(text)
         if post.is_first:
             for warning in app.store.warnings:
                 warn(warning)
@@ -166,8 +190,7 @@ async def _serve_post(
             on_signal=lambda: _say(line, LEAVING),
             on_drained=lambda: _say(line, DRAINED),
         )
-        loop = asyncio.get_running_loop()
-        loop.add_reader(line.fileno(), _hear, line, server, _reload_from(post, app, observer))
+        loop.add_reader(line.fileno(), _hear, line, server, reload)
         _say(line, READY)
         await server.serve(sockets=[listening])
         loop.remove_reader(line.fileno())
@@ -186,6 +209,19 @@ def _reload_from(post: Post, app: App, observer: Observer) -> Callable[[str], No
 def _say(line: Connection, word: bytes) -> None:
     with suppress(OSError):  # the supervisor is dead, which is heard next
         line.send_bytes(word)
+
+
+def _hear_early(line: Connection, texts: list[str], starting: "asyncio.Task[None]") -> None:
+    """Before it serves: a reload is kept for later, anything else is a reason not to begin."""
+    try:
+        order: Order = msgspec.json.decode(line.recv_bytes(), type=Order)
+    except (EOFError, OSError):
+        starting.cancel()
+        return
+    if order.kind == "reload":
+        texts.append(order.text)
+    else:
+        starting.cancel()
 
 
 def _hear(line: Connection, server: Server, reload: Callable[[str], None]) -> None:

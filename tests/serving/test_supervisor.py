@@ -344,3 +344,26 @@ def test_a_reload_reaches_every_worker_and_a_bad_file_changes_nothing(
     until(lambda: server.log.read_text().count(" reloaded ") == WORKERS)
     assert asyncio.run(statuses("new/text")) == {200}
     assert 'needs_restart="[streams] lease_s"' in server.log.read_text()
+
+
+def test_a_worker_that_stands_still_holds_up_neither_reloads_nor_the_stop(
+    server: Served, tmp_path: Path
+) -> None:
+    file = tmp_path / "server.toml"
+    frozen = workers_of(server)["midstream-1"]
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        text = file.read_text()
+        for number in range(12):
+            file.write_text(text + f"# {number} {'x' * 60_000}\n")
+            server.process.send_signal(signal.SIGHUP)
+            until(lambda: server.log.read_text().count(" reloaded ") >= (number + 1) * 2)  # noqa: B023
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    until(
+        lambda: any(
+            " reloaded " in line and "worker=1" in line
+            for line in server.log.read_text().splitlines()
+        )
+    )
+    assert server.stop() == 0
