@@ -37,6 +37,12 @@ class Observer:
             seconds=round(lived_s, 1),
         )
 
+    def worker_not_started(self, worker: int, error: Exception) -> None:
+        """The system did not start a process. It is tried again."""
+        self._tell(
+            logging.ERROR, "worker_not_started", worker=worker, exception=type(error).__name__
+        )
+
     def worker_leaves(self, worker: int, pid: int) -> None:
         """A worker drains by itself, and another one takes its place."""
         self._tell(logging.INFO, "worker_leaves", worker=worker, pid=pid)

@@ -4,6 +4,8 @@ Owns listening sockets, signals, the way down and what becomes of a worker that 
 looks into a request.
 """
 
+import signal
+
 from proxy.config import Config
 from proxy.observe import Observer
 from proxy.serving.listening import allow_connections
@@ -16,6 +18,8 @@ __all__ = ["ConfigFile", "read_secret", "serve"]
 
 def serve(config: Config, source: ConfigFile, observer: Observer) -> int:
     """Serve until told to stop; the process's exit code."""
+    # A reload waits until it can be done. Whoever does it unblocks it; the store may take minutes.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     shortage = allow_connections(config.server.connections_max + config.server.streams_max)
     if shortage is not None:
         warn(shortage)

@@ -5,6 +5,7 @@ ends the process by raising the signal again before anything is put away.
 """
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -32,8 +33,8 @@ _GRACEFUL_S = 1
 class Server(uvicorn.Server):
     """See the module. `stop` it, or send it SIGTERM; a second signal hurries.
 
-    Whoever hears `on_signal` has the sockets too and sees to a successor. Once `on_drained` was
-    called it still serves readers, until `may_end` is set.
+    Whoever hears `on_signal` decides what the first signal means. Once `on_drained` was called
+    it still serves readers, until `may_end` is set.
     """
 
     def __init__(
@@ -98,6 +99,16 @@ class Server(uvicorn.Server):
         self.should_exit = self.force_exit = True
         self.may_end.set()
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until stopped.
+
+        What is loaded by now stays for good: no collection looks at it again, which takes some
+        40 ms, with every stream standing still.
+        """
+        gc.collect()
+        gc.freeze()
+        await super().serve(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop without cutting anybody off."""
         if self._stops_listening:
@@ -128,11 +139,13 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal: the first one drains, the next one stops."""
         del sig, frame
-        self.force_exit = self._was_signalled
-        self._was_signalled = True
-        self.stop(stops_listening=self._on_signal is not None)
-        if self._on_signal is not None:
+        if self._was_signalled:
+            self.hurry()
+        elif self._on_signal is None:
+            self.stop()
+        else:
             self._on_signal()
+        self._was_signalled = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

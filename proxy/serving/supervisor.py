@@ -8,30 +8,27 @@ is there within a tenth of a second, and all share the memory of the imports.
 """
 
 import asyncio
-import multiprocessing
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
-from multiprocessing.context import ForkServerContext
-from multiprocessing.process import BaseProcess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-
-import msgspec
 
 from proxy.config import Config
 from proxy.errors import ConfigInvalid, DataInUse, StoreUnavailable
 from proxy.observe import Observer
 from proxy.serving.listening import address, listen
+from proxy.serving.process import Worker, context
 from proxy.serving.source import ConfigFile
 from proxy.serving.worker import (
     DRAINED,
-    DRAINING,
     EXIT_FAILED,
+    LEAVING,
     READY,
     Order,
     Post,
     announce,
+    cancel_on_signals,
     cannot_listen,
     refuse,
     run_worker,
@@ -50,70 +47,9 @@ _END_S = 15.0
 """Beyond `drain_s`, before a worker that does not end is killed. Chosen: over all the waits on its
 way down."""
 _END_EVERY_S = 0.05
-_EXIT_CODE_S = 1.0
-"""How long after its death a worker's exit code is waited for."""
-
-
-class Worker:
-    """One process on one post, for as long as it lives.
-
-    It has ended when its line breaks, which nothing but its death does; the exit code follows.
-    """
-
-    def __init__(
-        self,
-        post: Post,
-        listening: socket.socket,
-        *,
-        on_word: Callable[["Worker", bytes], None],
-        on_end: Callable[["Worker"], None],
-    ) -> None:
-        self.post = post
-        self.exit_code: int | None = None
-        """Once it has ended: the number of a signal is negative, one that got lost None."""
-        self.is_drained = False
-        self.ready = asyncio.Event()
-        self.ended = asyncio.Event()
-        self._on_word = on_word
-        self._on_end = on_end
-        self._loop = asyncio.get_running_loop()
-        self.started_at = self._loop.time()
-        self._line, theirs = _context().Pipe()
-        self._process: BaseProcess = _context().Process(
-            target=run_worker, args=(post, listening, theirs), name=f"midstream-{post.number}"
-        )
-        self._process.start()
-        theirs.close()
-        self.pid = self._process.pid or 0
-        self._loop.add_reader(self._line.fileno(), self._hear)
-
-    def tell(self, order: Order) -> None:
-        """Give an order, if it still listens."""
-        with suppress(OSError):
-            self._line.send_bytes(msgspec.json.encode(order))
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if not self.ended.is_set():
-            self._process.kill()
-
-    def _hear(self) -> None:
-        try:
-            word = self._line.recv_bytes()
-        except (EOFError, OSError):
-            self._loop.remove_reader(self._line.fileno())
-            self._line.close()
-            self._late = self._loop.call_later(_EXIT_CODE_S, self._bury)
-            self._loop.add_reader(self._process.sentinel, self._bury)
-        else:
-            self._on_word(self, word)
-
-    def _bury(self) -> None:
-        self._late.cancel()
-        self._loop.remove_reader(self._process.sentinel)
-        self.exit_code = self._process.exitcode
-        self.ended.set()
-        self._on_end(self)
+_GROUP_S = 0.1
+"""How long after a worker's signal the supervisor's own may come, if it is for all processes, as
+systemd sends it. Then nobody needs a successor, and whoever comes is to be told why."""
 
 
 class Crew:
@@ -151,6 +87,11 @@ class Crew:
         codes = [await self._has_begun(number) for number in self._posts]
         self._has_started = not any(codes)
         return next((code for code in codes if code), 0)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._is_stopping.is_set()
 
     async def keep(self) -> None:
         """Return once `stop` was called and the last worker has ended. Nobody holds that up."""
@@ -220,29 +161,49 @@ class Crew:
             worker.ready.set()
         elif word == DRAINED:
             worker.is_drained = True
-        elif word == DRAINING and self._posts[worker.post.number] is worker:
-            self._draining.add(worker)
-            self._observer.worker_leaves(worker.post.number, worker.pid)
-            self._hire(worker.post.number)
+        elif word == LEAVING:
+            asyncio.get_running_loop().call_later(_GROUP_S, self._succeed, worker)
+
+    def _succeed(self, worker: Worker) -> None:
+        """Let a worker that was told to stop leave its post to another, if the others stay."""
+        number = worker.post.number
+        if self._is_stopping.is_set() or worker.ended.is_set():
+            return
+        self._draining.add(worker)
+        self._observer.worker_leaves(number, worker.pid)
+        self._hire_again(number)
+        worker.tell(Order("leave"))
 
     def _has_ended(self, worker: Worker) -> None:
-        """A worker's post is taken again, at once if it has not died before."""
+        """Its post is taken again, at once if none has died on it before."""
         number = worker.post.number
         self._draining.discard(worker)
         if self._is_stopping.is_set() or not self._has_started:
             return
         if self._posts[number] is not worker:
             return  # its successor is at work
-        loop = asyncio.get_running_loop()
-        lived_s = loop.time() - worker.started_at
-        deaths = 0 if lived_s > _STEADY_S else self._deaths.get(number, 0)
-        self._deaths[number] = deaths + 1
+        lived_s = asyncio.get_running_loop().time() - worker.started_at
+        if lived_s > _STEADY_S:
+            self._deaths[number] = 0
         self._observer.worker_died(number, worker.pid, worker.exit_code, lived_s)
-        loop.call_later(_BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)], self._hire, number)
+        self._hire_later(number)
 
+    def _hire_later(self, number: int) -> None:
+        deaths = self._deaths.get(number, 0)
+        self._deaths[number] = deaths + 1
+        wait_s = _BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)]
+        asyncio.get_running_loop().call_later(wait_s, self._hire_again, number)
 
-def _context() -> ForkServerContext:
-    return multiprocessing.get_context("forkserver")
+    def _hire_again(self, number: int) -> None:
+        """Unless that has been done meanwhile; later, if the system starts no process now."""
+        present = self._posts[number]
+        if not (present.ended.is_set() or present in self._draining):
+            return
+        try:
+            self._hire(number)
+        except (OSError, EOFError) as error:  # the latter from a forkserver that dies of it
+            self._observer.worker_not_started(number, error)
+            self._hire_later(number)
 
 
 def supervise(config: Config, source: ConfigFile, observer: Observer) -> int:
@@ -254,9 +215,11 @@ def supervise(config: Config, source: ConfigFile, observer: Observer) -> int:
     with ExitStack() as stack:
         for listening in sockets:
             stack.enter_context(listening)
-        _context().set_forkserver_preload(_preloaded(config))
+        context().set_forkserver_preload(_preloaded(config))
         try:
             return asyncio.run(_supervise(config, source, observer, sockets))
+        except asyncio.CancelledError:
+            return 0  # told to stop before it had begun
         except (DataInUse, StoreUnavailable) as error:
             return refuse(f"{error} {getattr(error, 'reason', '')}".strip())
 
@@ -264,14 +227,18 @@ def supervise(config: Config, source: ConfigFile, observer: Observer) -> int:
 async def _supervise(
     config: Config, source: ConfigFile, observer: Observer, sockets: list[socket.socket]
 ) -> int:
+    cancel_on_signals()
     async with _store_url(config) as store_url:
         crew = Crew(config, source, observer, sockets, store_url)
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(sig, crew.stop)
         loop.add_signal_handler(signal.SIGHUP, crew.reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         code = await crew.start()
-        if code:
+        if crew.is_stopping:
+            code = 0
+        elif code:
             crew.stop()
         else:
             announce(config, address(sockets[0]), observer)

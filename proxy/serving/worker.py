@@ -34,19 +34,19 @@ EXIT_INVALID = 2
 EXIT_FAILED = 1
 """A port in use, or a store out of reach."""
 READY = b"ready"
-DRAINING = b"draining"
+LEAVING = b"leaving"
 DRAINED = b"drained"
-"""What a worker tells its supervisor."""
+"""What a worker tells its supervisor. To be leaving is a question: see `Order`."""
 
 
 class Order(msgspec.Struct, frozen=True):
     """What a supervisor tells a worker.
 
     Drain, and serve readers until the others have drained too; end, if you have drained; end now;
-    go on with another config.
+    drain by yourself, your successor is in its place; go on with another config.
     """
 
-    kind: Literal["stop", "end", "hurry", "reload"]
+    kind: Literal["stop", "end", "hurry", "leave", "reload"]
     text: str = ""
 
 
@@ -91,6 +91,17 @@ def announce(config: Config, url: str, observer: Observer) -> None:
     observer.started(url, config.store.address, is_open=is_open)
 
 
+def cancel_on_signals() -> None:
+    """Let SIGTERM and SIGINT end what is just starting, until somebody else hears them.
+
+    By default they would be ignored, where this is the first process of a container.
+    """
+    loop, starting = asyncio.get_running_loop(), asyncio.current_task()
+    assert starting is not None, "called in a task"
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sig, starting.cancel)
+
+
 # --- by itself ----------------------------------------------------------------------------------
 
 
@@ -103,6 +114,8 @@ def serve_alone(config: Config, source: ConfigFile, observer: Observer) -> int:
     with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_serve_alone(config, source, observer, listening))
+        except asyncio.CancelledError:
+            return 0  # told to stop before it had begun
         except (DataInUse, StoreUnavailable) as error:
             return refuse(f"{error} {getattr(error, 'reason', '')}".strip())
 
@@ -110,6 +123,7 @@ def serve_alone(config: Config, source: ConfigFile, observer: Observer) -> int:
 async def _serve_alone(
     config: Config, source: ConfigFile, observer: Observer, listening: socket.socket
 ) -> int:
+    cancel_on_signals()
     async with running_app(config, observer, on_trouble=warn) as app:
         announce(config, address(listening), observer)
         for warning in app.store.warnings:
@@ -122,6 +136,7 @@ async def _serve_alone(
                 observer.config_refused(invalid)
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         await Server(app.asgi, config, app.switchboard).serve(sockets=[listening])
     return 0
 
@@ -141,6 +156,8 @@ def run_worker(post: Post, listening: socket.socket, line: Connection) -> None:
         observer = open_log(config.server.log, sys.stderr, worker=post.number)
         with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve_post(post, config, observer, listening, line))
+    except asyncio.CancelledError:
+        return  # told to stop before it had begun
     except StoreUnavailable as error:
         sys.exit(refuse(f"{error} {error.reason}"))
     except ConfigInvalid as error:
@@ -154,7 +171,15 @@ def run_worker(post: Post, listening: socket.socket, line: Connection) -> None:
 async def _serve_post(
     post: Post, config: Config, observer: Observer, listening: socket.socket, line: Connection
 ) -> None:
+    loop = asyncio.get_running_loop()
+    texts: list[str] = []
+    starting = asyncio.current_task()
+    assert starting is not None, "a worker is a task"
+    loop.add_reader(line.fileno(), _hear_early, line, texts, starting)
     async with running_app(config, observer, on_trouble=warn, store_url=post.store_url) as app:
+        reload = _reload_from(post, app, observer)
+        for text in texts:
+            reload(text)
         if post.is_first:
             for warning in app.store.warnings:
                 warn(warning)
@@ -162,11 +187,10 @@ async def _serve_post(
             app.asgi,
             config,
             app.switchboard,
-            on_signal=lambda: _say(line, DRAINING),
+            on_signal=lambda: _say(line, LEAVING),
             on_drained=lambda: _say(line, DRAINED),
         )
-        loop = asyncio.get_running_loop()
-        loop.add_reader(line.fileno(), _hear, line, server, _reload_from(post, app, observer))
+        loop.add_reader(line.fileno(), _hear, line, server, reload)
         _say(line, READY)
         await server.serve(sockets=[listening])
         loop.remove_reader(line.fileno())
@@ -187,6 +211,19 @@ def _say(line: Connection, word: bytes) -> None:
         line.send_bytes(word)
 
 
+def _hear_early(line: Connection, texts: list[str], starting: "asyncio.Task[None]") -> None:
+    """Before it serves: a reload is kept for later, anything else is a reason not to begin."""
+    try:
+        order: Order = msgspec.json.decode(line.recv_bytes(), type=Order)
+    except (EOFError, OSError):
+        starting.cancel()
+        return
+    if order.kind == "reload":
+        texts.append(order.text)
+    else:
+        starting.cancel()
+
+
 def _hear(line: Connection, server: Server, reload: Callable[[str], None]) -> None:
     try:
         order: Order = msgspec.json.decode(line.recv_bytes(), type=Order)
@@ -203,5 +240,7 @@ def _hear(line: Connection, server: Server, reload: Callable[[str], None]) -> No
             server.may_end.set()
         case "hurry":
             server.hurry()
+        case "leave":
+            server.stop(stops_listening=True)
         case "reload":
             reload(order.text)

@@ -94,8 +94,12 @@ class EmbeddedServer:
 
         Raises `DataInUse` if another one has the data, `StoreUnavailable` if it does not start.
         """
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = await self._take_lock()
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = await self._take_lock()
+        except OSError as error:
+            reason = f"its data cannot be kept in {self.path}: {error.strerror}"
+            raise StoreUnavailable(reason) from error
         try:
             if len(os.fsencode(self._socket)) > _SOCKET_PATH_MAX:
                 self._short_folder = Path(tempfile.mkdtemp(prefix="midstream-"))
@@ -178,16 +182,24 @@ class EmbeddedServer:
     # --- the process --------------------------------------------------------------------------
 
     async def _launch(self) -> None:
-        assert self._lock is not None, "the lock comes first"
         try:
             binary = get_binary_path()
         except ValkeyBinaryNotFoundError as error:
             raise StoreUnavailable(f"no embedded store here: {error}") from error
         self._bound_log()
+        try:
+            self._process = self._run(binary)
+        except OSError as error:
+            raise StoreUnavailable(f"it cannot be started: {error.strerror}") from error
+        await self._wait_for_answer(self._process)
+
+    def _run(self, binary: Path) -> "subprocess.Popen[bytes]":
+        """Raises OSError, for want of a process, of a file, or of room for the log."""
+        assert self._lock is not None, "the lock comes first"
         pipe, self._leash = os.pipe()
         try:
             with self._log.open("ab") as log:
-                self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - does not wait; our words
+                return subprocess.Popen(  # noqa: S603 - our words
                     ["/bin/sh", "-c", _SHELL, str(binary), *self._options()],
                     stdin=pipe,
                     stdout=self._lock,
@@ -197,7 +209,6 @@ class EmbeddedServer:
                 )
         finally:
             os.close(pipe)
-        await self._wait_for_answer(self._process)
 
     def _options(self) -> list[str]:
         options = {
@@ -247,7 +258,7 @@ class EmbeddedServer:
 
     def _bound_log(self) -> None:
         """Begin a new log if this one is full. The server opens it anew for each line."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # there is none, or no room for another
             if self._log.stat().st_size > _LOG_BYTES_MAX:
                 self._log.replace(self._log.with_suffix(".log.old"))
 

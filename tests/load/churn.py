@@ -57,8 +57,6 @@ class ChurnFigures(msgspec.Struct, frozen=True):
     left_descriptors: int
     left_objects: dict[str, int]
     """Classes of the product of which there are more than before."""
-    garbage: int
-    """Objects that only a collection could free."""
     keys: dict[str, int]
     """In the store, by kind; all of them with an expiry."""
     eternal_keys: list[str]
@@ -100,7 +98,8 @@ class Churn:
                 self._say(f"round {rounds}: {self._rss[-1]:.1f} MiB")
             lasted_s = time.monotonic() - begun
             await self._settle(served, descriptors)
-            figures = self._figures(served, before, lasted_s)
+            after = await self._hold_against(served, before)
+            figures = self._figures(served, before, after, lasted_s)
             left = open_descriptors(served.process.pid) - descriptors
             return msgspec.structs.replace(figures, left_descriptors=left)
 
@@ -132,8 +131,20 @@ class Churn:
         await asyncio.sleep(2)  # retentions and graces of a second
         return open_descriptors(served.process.pid)
 
-    def _figures(self, served: Served, before: Holds, lasted_s: float) -> ChurnFigures:
-        after = look(served)
+    async def _hold_against(self, served: Served, before: Holds) -> Holds:
+        """What it holds, once that is no more than before; or when that has taken too long."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _SETTLE_S
+        while True:
+            after = look(served)
+            is_as_before = not surplus(before, after) and after.timers <= before.timers
+            if is_as_before or loop.time() > until:
+                return after
+            await asyncio.sleep(1)
+
+    def _figures(
+        self, served: Served, before: Holds, after: Holds, lasted_s: float
+    ) -> ChurnFigures:
         with redis.Redis(unix_socket_path=f"{served.log.parent}/data/valkey.sock") as store:
             keys, eternal, running = _keys(store)
         slope = _slope(self._rss[len(self._rss) // 2 :])
@@ -151,7 +162,6 @@ class Churn:
                 for name, count in after.objects.items()
                 if count > before.objects.get(name, 0)
             },
-            garbage=after.garbage,
             keys=keys,
             eternal_keys=eternal,
             running=running,

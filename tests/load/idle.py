@@ -17,6 +17,8 @@ from tests.server import RECORDINGS, Served, serving
 _WARM = 100
 """Readers before the first look, so that what is loaded once is there."""
 _COME_BACK_S = 30.0
+_QUIET_CPU_S = 0.02
+"""In a second. Chosen: several times what a worker without readers takes."""
 _KIB = 1024
 
 Say = Callable[[str], None]
@@ -53,6 +55,8 @@ class IdleFigures(msgspec.Struct, frozen=True):
     left_descriptors: int
     left_tasks: dict[str, int]
     left_timers: int
+    looked_at: int
+    """Objects that a collection of the worker looked at before the first wave."""
     garbage: int
     """Objects that only a collection could free."""
     open_us: float
@@ -119,6 +123,7 @@ class Idle:
             left_descriptors=open_descriptors(pid) - descriptors,
             left_tasks=surplus(before, after),
             left_timers=after.timers - before.timers,
+            looked_at=before.looked_at,
             garbage=after.garbage,
             open_us=open_us,
             failures=self._failures,
@@ -176,9 +181,9 @@ def surplus(before: Holds, after: Holds) -> dict[str, int]:
 
 
 async def _quiet(pid: int) -> None:
-    """Wait until the process holds no connection that closes, and does nothing."""
-    spent = -1.0
-    while machine.cpu_s(pid) - spent > 0.01:
+    """Wait until the process does nothing; not for ever."""
+    until, spent = time.monotonic() + _COME_BACK_S, -1.0
+    while machine.cpu_s(pid) - spent > _QUIET_CPU_S and time.monotonic() < until:
         spent = machine.cpu_s(pid)
         await asyncio.sleep(1)
 
@@ -188,4 +193,4 @@ async def _come_back(pid: int, descriptors: int) -> None:
     until = time.monotonic() + _COME_BACK_S
     while open_descriptors(pid) > descriptors and time.monotonic() < until:
         await asyncio.sleep(0.2)
-    await asyncio.sleep(1)
+    await _quiet(pid)

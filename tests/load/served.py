@@ -38,6 +38,8 @@ class Holds(msgspec.Struct, frozen=True):
     """Objects of the product and of its HTTP server, by class."""
     allocated: list[tuple[str, int, int]]
     """Where, bytes, blocks; the most first. Empty without tracemalloc."""
+    looked_at: int
+    """Objects that a collection looks at, one by one, while everything stands still."""
     garbage: int
     """Objects that nothing referred to, but each other, and that no collection had found yet."""
 
@@ -70,6 +72,7 @@ def _holds() -> Holds:
         timers=kinds[_TIMER],
         objects=ours,
         allocated=_allocated(),
+        looked_at=len(objects),
         garbage=garbage,
     )
 

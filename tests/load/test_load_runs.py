@@ -24,6 +24,7 @@ def test_idle_readers_have_their_heartbeats_and_leave_nothing(tmp_path: Path) ->
 
     assert broken_promises(figures) == []
     assert figures.kib_per_reader[0] < 24, "a reader costs half as much again as it did"
+    assert figures.looked_at < 20_000, "what was loaded at the start is looked at again and again"
     assert figures.garbage < 500, "a request refers to itself, and waits for a collection"
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.reading import Seen, ask, parse_sse, read_poll, session
 from tests.server import RECORDINGS, Served, scripted, serving, start
+from tests.serving.processes import children, family, name_of, workers_of
 
 WORKERS = 3
 
@@ -33,37 +34,6 @@ def configured(*, drain_s: float = 15) -> str:
 def server(tmp_path: Path) -> Iterator[Served]:
     with serving(tmp_path, configured()) as served:
         yield served
-
-
-def children(pid: int) -> list[int]:
-    """The processes that `pid` has started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            rest = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(rest[1]) == pid and rest[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def name_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def family(pid: int) -> list[int]:
-    found = children(pid)
-    return found + [each for child in found for each in family(child)]
-
-
-def workers_of(served: Served) -> dict[str, int]:
-    """The process of each worker, by its name."""
-    named = {name_of(pid): pid for pid in family(served.process.pid)}
-    return {name: pid for name, pid in named.items() if name.startswith("midstream-")}
 
 
 def until(is_so: Callable[[], bool], within_s: float = 10) -> None:
@@ -116,6 +86,8 @@ async def read_sse_to_the_end(http: aiohttp.ClientSession, url: str, stream: str
                 assert answer.status == 200, await answer.text()
                 async for chunk in answer.content.iter_any():
                     raw += chunk
+        except aiohttp.ClientConnectorError:  # it has ended, perhaps before it could say 204
+            return seen
         except aiohttp.ClientError:
             await asyncio.sleep(0.05)
         seen += parse_sse(raw)
@@ -146,19 +118,24 @@ def test_every_worker_serves_and_reads_the_others_streams(server: Served) -> Non
     assert len(served_by) == WORKERS
 
 
-def test_a_port_in_use_is_one_clear_sentence_even_if_its_owner_would_share(
-    server: Served, tmp_path: Path
-) -> None:
-    port = server.url.rpartition(":")[2]
-    done = subprocess.run(
+def serve_in_vain(folder: Path, port: str) -> "subprocess.CompletedProcess[str]":
+    """`midstream serve`, where it cannot."""
+    return subprocess.run(
         [sys.executable, "-m", "proxy", "serve", "--config", "server.toml", "--port", port],
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
+
+
+def test_a_port_in_use_is_one_clear_sentence_even_if_its_owner_would_share(
+    server: Served, tmp_path: Path
+) -> None:
+    port = server.url.rpartition(":")[2]
+    done = serve_in_vain(tmp_path, port)
     assert done.returncode == 1
     assert done.stderr == f"midstream: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
@@ -167,16 +144,8 @@ def test_a_store_out_of_reach_is_told_once_and_ends_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = f'[server]\nworkers = 3\n[store]\nurl = "redis://127.0.0.1:{port}"\n' + scripted()
-    (tmp_path / "c.toml").write_text(config)
-    done = subprocess.run(
-        [sys.executable, "-m", "proxy", "serve", "--config", "c.toml", "--port", "0"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    (tmp_path / "server.toml").write_text(config)
+    done = serve_in_vain(tmp_path, "0")
     assert done.returncode == 1
     assert done.stderr.count("The store cannot be reached.") == 1
     assert "listens" not in done.stderr
@@ -217,6 +186,17 @@ def test_a_worker_that_keeps_dying_is_started_ever_later(server: Served) -> None
         os.kill(dead[-1], signal.SIGKILL)
         until(lambda: workers_of(server).get("midstream-1", dead[-1]) not in dead)
     assert time.monotonic() - begun > 0.5 + 1.0
+
+
+def test_a_worker_that_could_not_be_started_is_started_later(server: Served) -> None:
+    """The process that forks workers dies just as it is asked for one."""
+    dead = workers_of(server)["midstream-1"]
+    forks = next(parent for parent in family(server.process.pid) if dead in children(parent))
+    os.kill(forks, signal.SIGSTOP)
+    os.kill(dead, signal.SIGKILL)
+    time.sleep(2)  # beyond the second in which the exit code could still come
+    os.kill(forks, signal.SIGKILL)
+    until(lambda: workers_of(server).get("midstream-1", dead) != dead)
 
 
 def test_a_dead_supervisor_takes_everything_along(tmp_path: Path) -> None:
@@ -287,6 +267,32 @@ def test_a_second_signal_hurries(tmp_path: Path) -> None:
         served.kill()
 
 
+def test_a_signal_to_all_its_processes_at_once_lets_nobody_wait_for_nothing(
+    tmp_path: Path,
+) -> None:
+    """As systemd sends it."""
+    served = start(tmp_path, configured())
+
+    async def scenario() -> None:
+        async with session() as http:
+            streams = [await ask(http, served.url, "slow/long") for _ in range(6)]
+            await asyncio.sleep(0.5)
+            for pid in [served.process.pid, *workers_of(served).values()]:
+                os.kill(pid, signal.SIGTERM)
+            await asyncio.sleep(0.5)
+            reading = [read_sse_to_the_end(http, served.url, stream) for stream in streams]
+            async with asyncio.timeout(20):
+                for seen in await asyncio.gather(*reading):
+                    assert [each.data for each in seen] == said()
+
+    try:
+        asyncio.run(scenario())
+        assert served.process.wait(20) == 0
+    finally:
+        served.kill()
+    assert "worker_leaves" not in served.log.read_text(), "a successor would come for nothing"
+
+
 def test_workers_stopped_in_turn_are_succeeded_and_nobody_notices(server: Served) -> None:
     async def scenario() -> None:
         async with session() as http:
@@ -338,3 +344,26 @@ def test_a_reload_reaches_every_worker_and_a_bad_file_changes_nothing(
     until(lambda: server.log.read_text().count(" reloaded ") == WORKERS)
     assert asyncio.run(statuses("new/text")) == {200}
     assert 'needs_restart="[streams] lease_s"' in server.log.read_text()
+
+
+def test_a_worker_that_stands_still_holds_up_neither_reloads_nor_the_stop(
+    server: Served, tmp_path: Path
+) -> None:
+    file = tmp_path / "server.toml"
+    frozen = workers_of(server)["midstream-1"]
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        text = file.read_text()
+        for number in range(12):
+            file.write_text(text + f"# {number} {'x' * 60_000}\n")
+            server.process.send_signal(signal.SIGHUP)
+            until(lambda: server.log.read_text().count(" reloaded ") >= (number + 1) * 2)  # noqa: B023
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    until(
+        lambda: any(
+            " reloaded " in line and "worker=1" in line
+            for line in server.log.read_text().splitlines()
+        )
+    )
+    assert server.stop() == 0

@@ -170,6 +170,19 @@ def test_data_that_cannot_be_read_is_told_of_with_the_server_s_own_words(tmp_pat
 # --- its owner ---------------------------------------------------------------------------------
 
 
+def test_a_place_where_no_data_can_be_kept_is_told_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "data"
+
+    async def test() -> None:
+        with pytest.raises(StoreUnavailable) as refused:
+            await quiet(path).start()
+        assert str(path) in str(refused.value.reason)
+        assert "Not a directory" in str(refused.value.reason)
+
+    run(test)
+
+
 def test_a_killed_owner_takes_its_server_with_it_and_the_data_is_free_again(
     tmp_path: Path,
 ) -> None:
@@ -244,6 +257,30 @@ def test_a_server_that_dies_is_noticed_and_comes_back_at_the_same_place(tmp_path
             assert await RedisBackend(server.url).pid() != pid
             assert server.url == url
             assert await RedisBackend(url).say("GET", f"k{n}") == b"v"
+        await server.stop()
+        await watching
+
+    run(test)
+
+
+def test_a_server_that_cannot_be_started_again_is_tried_until_it_can(tmp_path: Path) -> None:
+    async def test() -> None:
+        told: list[str] = []
+        server = EmbeddedServer(tmp_path / "data", on_trouble=told.append)
+        await server.start()
+        watching = asyncio.create_task(server.watch())
+        log = server.path / "valkey.log"
+        log.rename(server.path / "away")
+        log.mkdir()  # nothing can be opened in its place
+        os.kill(await RedisBackend(server.url).pid(), signal.SIGKILL)
+        await asyncio.sleep(1)
+        log.rmdir()
+        async with asyncio.timeout(10):
+            while told[-1] != "The embedded store is back.":
+                await asyncio.sleep(0.05)
+        assert any(
+            "does not come back: it cannot be started: Is a directory" in one for one in told
+        )
         await server.stop()
         await watching
 

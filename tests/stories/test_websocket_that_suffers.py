@@ -266,6 +266,26 @@ def test_a_flood_of_messages_is_4429(server: Served) -> None:
         asyncio.run(scenario())
 
 
+def test_a_client_that_creates_and_never_reads_has_no_more_streams_than_one_that_does(
+    server: Served,
+) -> None:
+    async def begin() -> str:
+        async with session() as http:
+            return await ask(http, server.url, "big/big")
+
+    big = asyncio.run(begin())
+    create = b'{"type":"create","path":"/v1/chat/completions","body":%b}'
+    body = b'{"model":"slow/text","messages":[]}'
+    before = server.log.read_text().count("model=slow/text")
+    with raw(server, receive_bytes=2048) as client:
+        client.sendall(masked(b'{"type":"subscribe","stream":"%b"}' % big.encode()))
+        for _ in range(3):
+            time.sleep(0.4)
+            client.sendall(masked(create % body) * 60)
+        time.sleep(0.4)
+    assert server.log.read_text().count("model=slow/text") - before < 100
+
+
 def test_a_flood_of_pings_and_of_empty_parts_costs_no_memory(server: Served) -> None:
     before = rss_bytes(server)
     for piece in (masked(b"p" * 100, 9), masked(b"", 0, is_last=False)):

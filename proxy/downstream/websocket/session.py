@@ -256,30 +256,33 @@ class Session:
                 del self._reading[stream]
 
     async def _create(self, said: messages.Create) -> None:
-        desk = self._desk
         self._check_room()
-        self._making += 1
+        self._making += 1  # until it is read: who takes no answer makes no more either
         try:
-            dialect = next((d for d in desk.dialects.values() if d.path == said.path), None)
-            if dialect is None:
-                known = ", ".join(sorted(d.path for d in desk.dialects.values()))
-                raise MalformedRequest(f"path must be one of {known}.", param="path")
-            body = bytes(said.body)
-            if len(body) > desk.settings.body_bytes_max:
-                raise BodyTooLarge(desk.settings.body_bytes_max)
-            wishes = call_wishes(desk, said.as_headers())
-            principal = self._credential.principal
-            call = read_call(principal, wishes, dialect, self._passed_on, body)
-            state, _ = await create(desk, call)
+            stream = await self._make(said)
+            await self._channel.say(messages.Created(stream, said.ref))
         finally:
             self._making -= 1
-        stream = state.birth.id
-        await self._channel.say(messages.Created(stream, said.ref))
         if stream not in self._reading:  # else its events come already
             task = asyncio.current_task()
             assert task is not None, "a create is a task"
             self._reading[stream] = task
             await self._read(stream, 0)
+
+    async def _make(self, said: messages.Create) -> StreamId:
+        desk = self._desk
+        dialect = next((d for d in desk.dialects.values() if d.path == said.path), None)
+        if dialect is None:
+            known = ", ".join(sorted(d.path for d in desk.dialects.values()))
+            raise MalformedRequest(f"path must be one of {known}.", param="path")
+        body = bytes(said.body)
+        if len(body) > desk.settings.body_bytes_max:
+            raise BodyTooLarge(desk.settings.body_bytes_max)
+        wishes = call_wishes(desk, said.as_headers())
+        principal = self._credential.principal
+        call = read_call(principal, wishes, dialect, self._passed_on, body)
+        state, _ = await create(desk, call)
+        return state.birth.id
 
     async def _cancel(self, said: messages.Cancel) -> None:
         state = await self._find(read_stream_id(said.stream))
