@@ -79,10 +79,7 @@ class Client:
     async def live(self) -> None:
         """From the first ask to the last look."""
         while True:
-            ended_at = time.monotonic()
             made = await self._create_new()
-            if self.watched:
-                self.held_s = max(self.held_s, time.monotonic() - ended_at)
             watched, repeat = await self._read_all(made)
             if any(not history.is_over for history in watched.histories):
                 return  # refused: that is noted
@@ -98,10 +95,12 @@ class Client:
 
     async def _create_new(self) -> Made:
         """Until the key makes a stream that is not over already."""
+        ended_at = time.monotonic()
         while True:
             made = await self._create(is_streamed=self._wish.is_streamed)
             if made.stream not in self.watched:
                 return made
+            self.held_s = max(self.held_s, time.monotonic() - ended_at)
             if made.answer is not None:
                 made.answer.close()
             await asyncio.sleep(_RETRY_S)

@@ -32,7 +32,7 @@ drain_s = {drain_s}
 connections_max = 20000
 [store]
 url = "{store}"
-retention_s = 300
+retention_s = {retention_s}
 [streams]
 lease_s = {lease_s}
 heartbeat_s = {heartbeat_s}

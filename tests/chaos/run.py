@@ -30,6 +30,8 @@ _CALM_S = 45.0
 """After the last kill: for the longest answer, a lease, and all that lags."""
 _SETTLED_S = 10.0
 """In which the ledger has to count nothing as running any more."""
+_RETENTION_S = 7200
+"""Longer than any run: what has expired is on no list, and would be missing in the account."""
 _LAG_EVERY_S = 0.1
 _BUG_LINES = ("internal_error", "Traceback")
 """What a worker's log must not say."""
@@ -100,6 +102,7 @@ async def stage(order: Order) -> AsyncIterator[Stage]:
                     "lease_s": order.lease_s,
                     "heartbeat_s": order.heartbeat_s,
                     "drain_s": order.drain_s,
+                    "retention_s": _RETENTION_S,
                 }
                 async with processes.workers(order.folder, order.workers, http, config) as workers:
                     yield Stage(http, store, workers)
