@@ -76,6 +76,7 @@ class Reader:
             history.legs.append("post")
             with contextlib.suppress(*PASSING), self._listening():
                 await self._hear_sse(post, 1 << 60)
+            history.posted = history.last_id
         while not history.is_over:
             leg = next(self._legs)
             worker = await serving(self._workers, leg.worker)

@@ -88,6 +88,8 @@ class History:
         """How the stream ended, where the transport tells."""
         self.heartbeats: list[tuple[float, str]] = []
         """When each came, and on which leg."""
+        self.posted: int | None = None
+        """The newest event that the answer to its own POST has brought, if it has one."""
         self.legs: list[str] = []
         self.listening: list[tuple[float, float]] = []
         """When it had a request under way; the rest is its own pauses."""
