@@ -230,4 +230,9 @@ def test_the_first_command_starts_the_proxy(tmp_path: Path) -> None:
             raise AssertionError("it did not start")
     finally:
         os.killpg(process.pid, 15)
-        process.communicate(timeout=30)
+        try:
+            process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.communicate()
+            raise
