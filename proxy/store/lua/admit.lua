@@ -2,7 +2,7 @@
 -- All of it, or nothing if another stream holds the key.
 --
 -- KEYS  1 running  2 until  3 claim  4.. lists
--- ARGV  1 stream  2 created at, in ms  3 to be kept for, in ms  4 lease in ms
+-- ARGV  1 stream  2 created at, in us  3 to be kept for, in ms  4 lease in ms
 --       5 fingerprint, or '' without a claim  6 member of `until`  7 prefix of the lists' keys
 -- Returns  nothing, or of the earlier use: stream, fingerprint, age in ms
 if ARGV[5] ~= '' then
