@@ -215,7 +215,7 @@ def test_the_first_command_starts_the_proxy(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "-q", ROOT, tmp_path / "clone"], check=True)
     (command,) = blocks("run")
     process = subprocess.Popen(
-        ["bash", "-c", command + " --port 0"],
+        ["bash", "-c", command.strip() + " --port 0"],
         cwd=tmp_path / "clone",
         stderr=subprocess.PIPE,
         text=True,
@@ -230,4 +230,9 @@ def test_the_first_command_starts_the_proxy(tmp_path: Path) -> None:
             raise AssertionError("it did not start")
     finally:
         os.killpg(process.pid, 15)
-        process.communicate(timeout=30)
+        try:
+            process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.communicate()
+            raise

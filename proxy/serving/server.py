@@ -10,7 +10,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import uvicorn
 from litestar.types import ASGIApp
@@ -136,9 +135,19 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal: the first one drains, the next one stops."""
-        del sig, frame
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """From here on the first signal drains, and the next one hurries, until the loop ends.
+
+        Our own, because uvicorn's raises the signal again at the end. The loop's handlers are
+        replaced, and never taken away: one that has come and waits for the loop is then lost.
+        """
+        loop = asyncio.get_running_loop()
+        for sig in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(sig, self._hear_signal)
+        yield
+
+    def _hear_signal(self) -> None:
         if self._was_signalled:
             self.hurry()
         elif self._on_signal is None:
@@ -146,14 +155,3 @@ class Server(uvicorn.Server):
         else:
             self._on_signal()
         self._was_signalled = True
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Our own, because uvicorn's raises the signal again at the end."""
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = {sig: signal.signal(sig, self.handle_exit) for sig in signals}
-        try:
-            yield
-        finally:
-            for sig, handler in before.items():
-                signal.signal(sig, handler)

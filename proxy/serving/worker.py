@@ -111,13 +111,6 @@ def cancel_on_signals() -> None:
         loop.add_signal_handler(sig, starting.cancel)
 
 
-def hear_signals_no_more() -> None:
-    """Take back what `cancel_on_signals` did: a loop's handler is called beside any other one."""
-    loop = asyncio.get_running_loop()
-    for sig in (signal.SIGINT, signal.SIGTERM):
-        loop.remove_signal_handler(sig)
-
-
 # --- by itself ----------------------------------------------------------------------------------
 
 
@@ -156,7 +149,6 @@ async def _serve_alone(
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         async with watched(source, reload, observer):
-            hear_signals_no_more()
             await Server(app.asgi, config, app.switchboard).serve(sockets=[listening])
     return 0
 

@@ -115,7 +115,7 @@ class Entry(msgspec.Struct):
 
     owner: str
     tag: str | None
-    created_ms: int
+    created_us: int
     until: float
 
 
@@ -414,7 +414,7 @@ class MemoryLedger:
         self._store.entries[admission.stream] = Entry(
             admission.owner,
             admission.tag,
-            int(admission.created_at * 1000),
+            int(admission.created_at * 1_000_000),
             now + admission.keep_s,
         )
         self._store.running[admission.stream] = now + self._lease_s
@@ -461,7 +461,7 @@ class MemoryLedger:
         now = self._store.clock.now()
         found = sorted(
             (
-                (entry.created_ms, stream)
+                (entry.created_us, stream)
                 for stream, entry in self._store.entries.items()
                 if owner in {None, entry.owner} and tag in {None, entry.tag} and entry.until > now
             ),

@@ -5,12 +5,12 @@ import re
 from proxy.errors import MalformedRequest
 from proxy.stream import StreamId
 
-_PATTERN = re.compile(r"([0-9]{1,15})-([0-9a-z_]{1,64})")
+_PATTERN = re.compile(r"([0-9]{1,16})-([0-9a-z_]{1,64})")
 
 
-def write_place(created_ms: int, stream: StreamId) -> str:
+def write_place(created_us: int, stream: StreamId) -> str:
     """The place of a stream in the order of listings."""
-    return f"{created_ms}-{stream}"
+    return f"{created_us}-{stream}"
 
 
 def read_place(cursor: str) -> tuple[int, StreamId]:

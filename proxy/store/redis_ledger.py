@@ -80,7 +80,7 @@ class RedisLedger:
                     *(self._lists + name for name in lists),
                 ],
                 admission.stream,
-                int(admission.created_at * 1000),
+                int(admission.created_at * 1_000_000),
                 int(admission.keep_s * 1000),
                 self._lease_ms,
                 b"" if claim is None else claim.fingerprint,
@@ -142,8 +142,8 @@ class RedisLedger:
         streams = [StreamId(stream.decode()) for stream in page[::2]]
         if len(streams) <= count:
             return Listing(streams, None)
-        last_ms = int(page[2 * count - 1])
-        return Listing(streams[:count], write_place(last_ms, streams[count - 1]))
+        last_us = int(page[2 * count - 1])
+        return Listing(streams[:count], write_place(last_us, streams[count - 1]))
 
     async def forget(self, stream: StreamId, owner: str, tag: str | None) -> None:
         """See `Ledger.forget`."""

@@ -34,7 +34,7 @@ def _read_order() -> Order:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--worker-kills", type=int, default=30)
     parser.add_argument("--store-kills", type=int, default=10)
-    parser.add_argument("--seconds", type=float, help="that the kills take (default: 1.5 for each)")
+    parser.add_argument("--seconds", type=float, help="that the kills take (default: 1.2 for each)")
     parser.add_argument("--lease-s", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--transports", nargs="+", default=["sse", "poll", "ws"])
@@ -48,7 +48,7 @@ def _read_order() -> Order:
         workers=asked.workers,
         worker_kills=asked.worker_kills,
         store_kills=asked.store_kills,
-        seconds=asked.seconds or 1.5 * asked.worker_kills,
+        seconds=asked.seconds or 1.2 * asked.worker_kills,
         lease_s=asked.lease_s,
         transports=cast("tuple[Transport, ...]", tuple(asked.transports)),
         store=asked.store,

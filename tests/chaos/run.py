@@ -47,7 +47,7 @@ class Order(msgspec.Struct, frozen=True):
     workers: int = 4
     worker_kills: int = 30
     store_kills: int = 10
-    seconds: float = 45.0
+    seconds: float = 36.0
     """In which the kills happen."""
     lease_s: float = 2.0
     heartbeat_s: float = 15.0

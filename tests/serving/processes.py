@@ -34,3 +34,7 @@ def workers_of(served: Served) -> dict[str, int]:
     """The process of each worker, by its name."""
     named = {name_of(pid): pid for pid in family(served.process.pid)}
     return {name: pid for name, pid in named.items() if name.startswith("midstream-")}
+
+
+def is_alive(pid: int) -> bool:
+    return name_of(pid) != ""

@@ -15,7 +15,7 @@ import pytest
 
 from tests.reading import Seen, ask, parse_sse, read_poll, session
 from tests.server import RECORDINGS, Served, scripted, serving, start
-from tests.serving.processes import children, family, name_of, workers_of
+from tests.serving.processes import children, family, is_alive, workers_of
 
 WORKERS = 3
 
@@ -41,10 +41,6 @@ def until(is_so: Callable[[], bool], within_s: float = 10) -> None:
     while not is_so():
         assert time.monotonic() < over_at, "it did not happen"
         time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    return name_of(pid) != ""
 
 
 def said() -> list[str]:

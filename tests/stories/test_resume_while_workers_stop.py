@@ -10,7 +10,7 @@ import aiohttp
 
 from tests.reading import READERS, Seen, ask, read_poll, session
 from tests.server import Served, scripted, serving
-from tests.serving.processes import workers_of
+from tests.serving.processes import is_alive, workers_of
 
 EVENTS = 150
 PAIRS = list(itertools.product(READERS, READERS))
@@ -96,7 +96,7 @@ def test_during_a_rolling_restart_nobody_misses_anything(tmp_path: Path) -> None
                 for name, pid in workers_of(served).items():
                     if name != producing:
                         os.kill(pid, signal.SIGTERM)
-                        while workers_of(served).get(name) in {None, pid}:
+                        while is_alive(pid) or name not in workers_of(served):
                             await asyncio.sleep(0.02)
             over.set()
 

@@ -2,7 +2,7 @@
 -- what it asks for. All of it, or nothing if another stream holds the key or a limit says no.
 --
 -- KEYS  1 running  2 until  3 claim  4 hold  5.. lists
--- ARGV  1 stream  2 created at, in ms  3 to be kept for, in ms  4 lease in ms
+-- ARGV  1 stream  2 created at, in us  3 to be kept for, in ms  4 lease in ms
 --       5 fingerprint, or '' without a claim  6 member of `until`  7 prefix of the lists' keys
 --       8 the limits, as MessagePack  9 tokens asked for  10 micro-dollars
 -- Returns  2, stream, fingerprint and age in ms of the earlier use; or 1 if it was admitted and 0

@@ -1,7 +1,7 @@
 -- A page of streams, newest first; of one moment, the highest id first.
 --
 -- KEYS  1 list  2 until
--- ARGV  1 how many  2 prefix of the lists' keys  3 created at, in ms  4 stream: where the page
+-- ARGV  1 how many  2 prefix of the lists' keys  3 created at, in us  4 stream: where the page
 --       before ended (both '' for the first page)
 -- Returns  stream and created at of each, one more than asked for if there is another page
 trim(KEYS[2], ARGV[2])
