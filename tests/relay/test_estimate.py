@@ -3,15 +3,29 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 
 import msgspec
 import pytest
 
-from proxy.errors import MidstreamError, ProviderRefused, ProviderUnreachable
+from proxy.errors import (
+    MidstreamError,
+    ProviderRefused,
+    ProviderStalled,
+    ProviderUnreachable,
+    StoreUnavailable,
+)
 from proxy.policy.quotas import Ask, Kind, Limit, Use
 from proxy.relay.estimate import estimated, said_bytes, use_of
-from proxy.relay.ports import Admission, Append, Deadlines, ProviderModel, UpstreamRequest
+from proxy.relay.ports import (
+    Admission,
+    Admitted,
+    Append,
+    Deadlines,
+    ProviderModel,
+    Refused,
+    Repeat,
+    UpstreamRequest,
+)
 from proxy.relay.producer import Work
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.stream import Birth, Ending, Event, Price, State, StreamId, Usage
@@ -33,18 +47,21 @@ SAID = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","t
 COUNTED = b'{"type":"message_delta","delta":{},"usage":{"output_tokens":7}}'
 
 
-class Told(NamedTuple):
+class Told:
     """A provider that says this, then stalls, or fails."""
 
-    said: Sequence[bytes]
-    error: MidstreamError | None = None
-    name: str = "told"
-    dialects: frozenset[str] = frozenset({"openai.chat", "anthropic.messages"})
-    deadlines: Deadlines = Deadlines()
+    name = "told"
+    dialects = frozenset({"openai.chat", "anthropic.messages"})
+    deadlines = Deadlines()
+
+    def __init__(self, said: Sequence[bytes], error: MidstreamError | None = None) -> None:
+        self.said = said
+        self.error = error
+        self.asked: list[UpstreamRequest] = []
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
-        del request
+        self.asked.append(request)
         yield self._chunks()
 
     async def _chunks(self) -> AsyncIterator[bytes]:
@@ -140,7 +157,14 @@ def test_a_count_that_came_before_the_cut_is_no_guess() -> None:
     assert tokens == 37
 
 
-@pytest.mark.parametrize("error", [ProviderRefused("told", 529), ProviderUnreachable("told", "no")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProviderRefused("told", 529),
+        ProviderUnreachable("told", "no"),
+        ProviderStalled("connect", 9),
+    ],
+)
 def test_a_provider_that_did_nothing_costs_nothing(error: MidstreamError) -> None:
     assert charged(Told([], error), "openai.chat") == (None, 0, 0)
 
@@ -156,6 +180,40 @@ def test_a_provider_that_broke_off_in_the_middle_costs_what_it_said() -> None:
 
 def test_a_silent_provider_costs_what_it_was_asked() -> None:
     assert charged(Told([]), "openai.chat")[1:] == (100, 100)
+
+
+class SlowLedger(MemoryLedger):
+    """Takes a create, and longer than a lease to say so."""
+
+    async def admit(self, admission: Admission) -> Admitted | Repeat | Refused:
+        admitted = await super().admit(admission)
+        await asyncio.sleep(2 * LEASE_S)
+        return admitted
+
+
+def test_a_create_that_took_longer_than_a_lease_reaches_no_provider() -> None:
+    """A sweep has settled it meanwhile, so it would run without a hold."""
+
+    async def story() -> None:
+        store = MemoryStore(VirtualClock())
+        ledger = SlowLedger(store, LEASE_S)
+        switchboard = make_switchboard(MemoryJournal(store, LEASE_S), ledger)
+        dialect = all_dialects()["openai.chat"]
+        ask = dialect.read_ask(b'{"model":"m","messages":[],"stream":true}')
+        request = UpstreamRequest("openai.chat", "m", BODY)
+        provider = Told([CHUNK % b"w"])
+        work = Work(provider, request, dialect, dialect.translator(ask), LIMITS, Ask(5000, 5000))
+        async with switchboard.running():
+            await asyncio.sleep(2 * LEASE_S)  # from here on it may judge
+            with pytest.raises(StoreUnavailable):
+                await switchboard.start(make_birth("openai.chat"), work, None)
+            assert not store.meters.holds
+            await asyncio.sleep(3 * LEASE_S)
+        running, tokens, _ = await ledger.standings(LIMITS)
+        assert (running.remaining, tokens.remaining) == (1, 10_000)
+        assert provider.asked == []
+
+    run(story())
 
 
 def test_a_dead_worker_s_stream_is_guessed_from_its_journal_and_charged_by_its_birth() -> None:
