@@ -28,8 +28,7 @@ from tests.server import scripted, serving
 LEASE_S = 2.0
 SLACK_S = 1.0
 """After the lease. Promised."""
-_QUIET_S = 1.5
-"""Longer than a worker takes to start."""
+_QUIET_S = 0.5
 TOKENS, STREAMS = 10**9, 300
 _CONFIG = (
     scripted("counted", model="counted", events_per_s=400)
@@ -171,12 +170,18 @@ async def _all_streams(http: aiohttp.ClientSession, url: str) -> list[dict[str, 
         cursor = f"&cursor={page['next']}"
 
 
-async def until_free(backend: RedisBackend, within_s: float) -> float:
-    """Wait until nothing is held any more, or for that time; how long something was, in s.
+async def hear_all(url: str) -> None:
+    """What was sent to a worker that was killed waits in its socket for the next one.
 
-    What was sent to a worker that was killed waits in its socket for the next one: only when
-    nothing is held for a while has all been heard.
+    Each of many new connections is behind that in one worker's queue.
     """
+    for _ in range(40):
+        async with session() as http, http.get(f"{url}/healthz") as answer:
+            assert answer.status == 200
+
+
+async def until_free(backend: RedisBackend, within_s: float) -> float:
+    """Wait until nothing is held for a while, or for that time; how long something was, in s."""
     begun = time.monotonic()
     held_s = 0.0
     while (passed_s := time.monotonic() - begun) < min(within_s, held_s + _QUIET_S):
@@ -193,6 +198,8 @@ def live(
     with serving(folder, config_for(backend)) as served:
         asyncio.run(suffer(served.url, kills, clients, seed))
         took_s = asyncio.run(until_free(backend, LEASE_S + 10))
+        asyncio.run(hear_all(served.url))
+        asyncio.run(until_free(backend, LEASE_S + 10))
         return asyncio.run(read_books(backend, served.url)), took_s
 
 
