@@ -37,10 +37,6 @@ _REARM_S = 1.0
 cost more than parsing it."""
 
 
-_DID_NOTHING = (ProviderRefused, ProviderReported, ProviderUnreachable)
-"""How a provider fails that has done no work, if it has not said anything before."""
-
-
 class Work(msgspec.Struct, frozen=True):
     """What a producer is to do: whom to ask, what, and how to hear the answer.
 
@@ -53,6 +49,13 @@ class Work(msgspec.Struct, frozen=True):
     translator: Translator
     limits: Sequence[Limit] = ()
     ask: Ask = Ask()
+
+
+def _did_nothing(error: MidstreamError) -> bool:
+    """Whether a provider that fails so has done no work, if it has not said anything before."""
+    if isinstance(error, ProviderStalled):
+        return error.deadline == "connect"
+    return isinstance(error, ProviderRefused | ProviderReported | ProviderUnreachable)
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -178,7 +181,7 @@ class Producer:
         try:
             await self._listen()
         except MidstreamError as error:
-            self._may_have_worked = not isinstance(error, _DID_NOTHING) or self.writer.has_content
+            self._may_have_worked = self.writer.has_content or not _did_nothing(error)
             self._observer.provider_failed(self.writer.birth.id, name, error)
             self._end_failed(error)
         except Exception as error:  # noqa: BLE001 - a task's root: a bug must still end the stream

@@ -1,19 +1,15 @@
 """When the sweep may bury: while the whole store was well for a whole lease, and not before."""
 
 import asyncio
-import random
 
 from proxy.errors import StoreUnavailable
 from proxy.relay.ports import Admission, Append
-from proxy.relay.switchboard import Settings, Switchboard
-from proxy.relay.writer import Limits
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.stream import Birth, Ending, StreamId
-from proxy.wire.dialects import all_dialects
+from tests.relay.switchboards import LEASE_S, make_switchboard
 from tests.simulation.virtual_loop import run
-from tests.simulation.world import SeededEntropy, VirtualClock, silent_observer
+from tests.simulation.world import VirtualClock
 
-LEASE_S = 5.0
 BIRTH = Birth(
     id=StreamId("left"),
     owner="o",
@@ -39,21 +35,7 @@ class PartlyAway(MemoryJournal):
 
 async def buried_after(journal: PartlyAway, store: MemoryStore, wait_s: float) -> bool:
     """Whether a stream whose producer is dead has its ending by then."""
-    switchboard = Switchboard(
-        journal,
-        MemoryLedger(store, LEASE_S),
-        VirtualClock(),
-        SeededEntropy(random.Random(1)),
-        silent_observer(),
-        all_dialects(),
-        Settings(
-            lease_s=LEASE_S,
-            grace_s=30.0,
-            heartbeat_s=15.0,
-            streams_max=10,
-            limits=Limits(event_bytes_max=1000, stream_bytes_max=1000),
-        ),
-    )
+    switchboard = make_switchboard(journal, MemoryLedger(store, LEASE_S))
     async with switchboard.running():
         await asyncio.sleep(wait_s)
         state = await switchboard.state(BIRTH.id)

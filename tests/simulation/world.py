@@ -18,7 +18,7 @@ import msgspec
 from proxy.downstream.long_poll import encode_poll
 from proxy.errors import AheadOfStream, ProviderUnreachable, StoreUnavailable
 from proxy.observe import Observer
-from proxy.policy.quotas import Limit, Standing, Use
+from proxy.policy.quotas import Ask, Kind, Limit, Standing, Use
 from proxy.relay.ports import (
     Admission,
     Admitted,
@@ -50,6 +50,10 @@ from proxy.wire.sse import Parser, encode_batch, encode_first
 LEASE_S = 5.0
 HEARTBEAT_S = 15.0
 DIALECT = "openai.chat"
+LIMITS = (
+    Limit("key:k", Kind.CONCURRENT_STREAMS, 1000),
+    Limit("key:k", Kind.TOKENS_PER_DAY, 10_000_000),
+)
 
 
 class VirtualClock:
@@ -508,9 +512,15 @@ class World:
             created_at=self.clock.now(),
             retention_s=3600.0,
             detach=Detach(None),
+            input_tokens_max=40,
         )
         work = Work(
-            self.provider, UpstreamRequest(DIALECT, "m", b"{}"), dialect, dialect.translator(ask)
+            self.provider,
+            UpstreamRequest(DIALECT, "m", b"{}"),
+            dialect,
+            dialect.translator(ask),
+            LIMITS,
+            Ask(tokens=1000),
         )
         try:
             await worker.switchboard.start(birth, work, None)
@@ -591,6 +601,12 @@ class World:
             assert not self.provider.is_open, "the provider's connection is closed"
         ledger = MemoryLedger(self.store, lease_s=LEASE_S)
         assert not await ledger.overdue(10), "the ledger has settled it"
+        running, spent = await ledger.standings(LIMITS)
+        assert not self.store.meters.holds, "nothing is held"
+        assert running.remaining == LIMITS[0].amount, "no slot is taken"
+        used = [record.usage for record in self.store.records.values() if record.usage]
+        total = sum(usage.input_tokens + usage.output_tokens for usage in used)
+        assert LIMITS[1].amount - spent.remaining == total, "what was used is charged, once"
 
 
 def make_answer(rng: random.Random) -> list[bytes]:

@@ -90,7 +90,8 @@ local function hold(key, stream, limits, tokens, money, keep_ms)
       told[2 * i - 1] = told[2 * i - 1] + want
     else
       redis.call('ZADD', place, NOW + keep_ms + DAY_MS, stream)
-      redis.call('PEXPIRE', place, keep_ms + 2 * DAY_MS)
+      local over = keep_ms + 2 * DAY_MS  -- another stream's may be later
+      if redis.call('PTTL', place) < over then redis.call('PEXPIRE', place, over) end
       told[2 * i - 1] = told[2 * i - 1] + 1
     end
   end

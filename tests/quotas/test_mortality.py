@@ -1,0 +1,42 @@
+"""Whoever dies or vanishes, and whenever: nothing stays held, and all that was used is charged."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.backends import RedisBackend
+from tests.quotas.mortality import LEASE_S, SLACK_S, Books, live
+
+BUSY_S = 1.5
+"""What a busy machine may take longer."""
+
+
+def check(books: Books, took_s: float) -> None:
+    assert took_s < LEASE_S + SLACK_S + BUSY_S
+    assert (books.holds, books.running) == (0, 0)
+    assert books.charged == books.microdollars == books.used > 0
+    assert None not in books.endings
+
+
+@pytest.fixture
+def valkey(valkey_url: str) -> RedisBackend:
+    return RedisBackend(valkey_url)
+
+
+def test_clients_that_vanish_at_any_moment_are_charged_what_was_said(
+    tmp_path: Path, valkey: RedisBackend
+) -> None:
+    books, took_s = live(tmp_path, valkey, kills=0, clients=60, seed=7)
+
+    check(books, took_s)
+    assert {"completed", "failed", "cancelled"} <= set(books.endings)
+    assert books.estimates >= books.endings.count("cancelled") > 0
+
+
+def test_workers_that_are_killed_at_any_moment_leave_no_hold_and_no_slot(
+    tmp_path: Path, valkey: RedisBackend
+) -> None:
+    books, took_s = live(tmp_path, valkey, kills=20, clients=200, seed=8)
+
+    check(books, took_s)
+    assert books.endings.count("interrupted") > 0
