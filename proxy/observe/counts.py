@@ -168,6 +168,8 @@ class Counts:
             if tokens:
                 self.add("midstream_tokens_total", provider, model, kind, count=tokens)
                 self.add("midstream_owner_tokens_total", owner, kind, count=tokens)
+                if usage.is_estimate:
+                    self.add("midstream_guessed_tokens_total", provider, model, kind, count=tokens)
 
     def wasted(self, birth: Birth, usage: Usage | None) -> None:
         """A stream has ended, and nobody had read any of it."""

@@ -93,8 +93,15 @@ METRICS: Final = (
     _counter(
         "tokens",
         "provider model type",
-        "Tokens as providers counted them. type is input (with cached_input in it), "
-        "cached_input, output (with reasoning in it), or reasoning.",
+        "Tokens of streams that have ended: as their provider counted them, else as guessed. type "
+        "is input (with cached_input in it), cached_input, output (with reasoning in it), or "
+        "reasoning.",
+    ),
+    _counter(
+        "guessed_tokens",
+        "provider model type",
+        "Those of them in usage that is marked as an estimate: the provider had not said all of "
+        "it when the stream was cut off.",
     ),
     _counter("owner_tokens", "owner type", "The same for each owner."),
     _counter("owner_streams", "owner", "Producers that began, for each owner."),
@@ -103,7 +110,8 @@ METRICS: Final = (
     _counter(
         "wasted_tokens",
         "provider model",
-        "Output tokens of streams that nobody had read when they ended.",
+        "Output tokens of streams that nobody had read when they ended. Of those of dead workers "
+        "it is not known.",
     ),
     _counter("wasted_streams", "provider model", "Streams that nobody had read when they ended."),
     _counter("quota_refusals", "pool kind", "Creates that a limit refused, by whose and which."),

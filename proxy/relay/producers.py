@@ -13,7 +13,7 @@ from proxy.errors import (
     StreamLimitReached,
 )
 from proxy.observe import Observer
-from proxy.policy.quotas import Ask
+from proxy.policy.quotas import Ask, Use
 from proxy.relay.committer import Committer
 from proxy.relay.errands import Errands
 from proxy.relay.estimate import use_of
@@ -233,26 +233,30 @@ class Producers(Mapping[StreamId, Producer]):
         it stays in the ledger for whoever ends it.
         """
         writer = producer.writer
-        birth = writer.birth
-        if writer.phase is Phase.ENDED or writer.tail.is_erased:
-            state = producer.state()
-            await self._settle(birth.id, state)
-            if (use := use_of(state)) is not None:
-                self._observer.charged(birth, use.microdollars)
-        self.tally.ended(birth, writer.tail.ending, writer.problem, events=writer.last_id)
+        has_ended = writer.phase is Phase.ENDED or writer.tail.is_erased
+        self._tell_end(writer, use_of(producer.state()) if has_ended else None)
+        if has_ended:
+            await self._settle(producer.state())
+        ending = writer.tail.ending
+        self.tally.ended(writer.birth, ending, writer.problem, events=writer.last_id)
+        del self._running[writer.birth.id]
+        self._readers.let_go(writer.tail)
+        if ending is not None and not writer.tail.was_read:
+            await self._look_for_readers(writer)
+
+    def _tell_end(self, writer: Writer, use: Use | None) -> None:
+        """At once: what is not told when this process dies, nobody tells."""
+        if use is not None:
+            self._observer.charged(writer.birth, use.microdollars)
         self._observer.stream_ended(
-            birth,
+            writer.birth,
             writer.tail.ending,
             writer.problem.code if writer.problem else "",
             writer.last_id,
-            self._clock.now() - birth.created_at,
+            self._clock.now() - writer.birth.created_at,
             writer.usage,
             bytes_kept=writer.bytes_kept,
         )
-        del self._running[birth.id]
-        self._readers.let_go(writer.tail)
-        if writer.tail.ending is not None and not writer.tail.was_read:
-            await self._look_for_readers(writer)
 
     async def _look_for_readers(self, writer: Writer) -> None:
         """Nobody has read the stream here: tell, if it was nobody elsewhere either."""
@@ -264,10 +268,10 @@ class Producers(Mapping[StreamId, Producer]):
             if state is not None and not state.was_watched:
                 self._observer.stream_unread(writer.birth, writer.usage)
 
-    async def _settle(self, stream: StreamId, state: State) -> None:
+    async def _settle(self, state: State) -> None:
         for pause_s in (*_SETTLE_TRIES_S, None):
             try:
-                await settle(self._ledger, stream, state)
+                await settle(self._ledger, state.birth.id, state)
             except StoreUnavailable:
                 if pause_s is not None:  # else the sweep finds it
                     await asyncio.sleep(pause_s)

@@ -20,6 +20,7 @@ from tests.scrape import Scraped, read_metrics
 
 STREAM = StreamId("st_00000000000000000000000000")
 USAGE = Usage(input_tokens=50, output_tokens=7, cached_input_tokens=20, reasoning_tokens=3)
+GUESS = Usage(input_tokens=5, output_tokens=2, is_estimate=True)
 DASHBOARD = Path(proxy.__file__).parent / "web" / "grafana.json"
 
 
@@ -71,6 +72,7 @@ def tell_everything(observer: Observer) -> None:
     pace.accepted(pace.now())
     pace.spoke()
     observer.stream_ended(birth(), Ending.COMPLETED, "", 12, 1.5, USAGE, bytes_kept=4000)
+    observer.sweep_ended(birth(), Ending.INTERRUPTED, GUESS, 0.5)
     observer.stream_unread(birth(), USAGE)
     observer.charged(birth(), 1234)
     observer.refused("tokens_per_minute", "key:ann")
@@ -117,14 +119,16 @@ def test_facts_are_counted_exactly() -> None:
 
     scraped = told(observer)
     route = {"provider": "openai", "model": "gpt-5"}
-    assert scraped.total("midstream_tokens_total", type="input", **route) == 100
+    assert scraped.total("midstream_tokens_total", type="input", **route) == 110
     assert scraped.total("midstream_tokens_total", type="cached_input", **route) == 40
-    assert scraped.total("midstream_tokens_total", type="output", **route) == 14
+    assert scraped.total("midstream_tokens_total", type="output", **route) == 18
+    assert scraped.total("midstream_guessed_tokens_total", type="input", **route) == 10
+    assert scraped.total("midstream_guessed_tokens_total", type="output", **route) == 4
     assert scraped.total("midstream_owner_tokens_total", owner="ann", type="reasoning") == 6
     assert scraped.total("midstream_streams_ended_total", ending="completed") == 2
     assert scraped.total("midstream_streams_running") == 0
     assert scraped.total("midstream_stream_bytes_sum") == 8000
-    assert scraped.total("midstream_stream_duration_seconds_sum") == 3.0
+    assert scraped.total("midstream_stream_duration_seconds_sum") == 4.0
     assert scraped.total("midstream_creates_total", transport="http", status="4xx") == 2
     assert scraped.total("midstream_creates_total", transport="websocket", status="2xx") == 2
     assert scraped.total("midstream_wasted_tokens_total", **route) == 14
