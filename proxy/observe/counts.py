@@ -14,7 +14,7 @@ import msgspec
 
 from proxy.observe.board import Board, Cells, private_board
 from proxy.observe.exposition import Sample, expose
-from proxy.observe.metrics import BY_NAME, METRICS, Kind
+from proxy.observe.metrics import BY_NAME, FIRST_WAITS, GAPS, METRICS, Kind
 from proxy.stream import Birth, Ending, Usage
 
 OTHER = "other"
@@ -143,8 +143,8 @@ class Counts:
         self.add("midstream_owner_streams_total", self.owner(birth.owner))
         return Pace(
             self,
-            self.distribution("midstream_time_to_first_token_seconds", provider, model),
-            self.distribution("midstream_time_between_tokens_seconds", provider, model),
+            self.distribution(FIRST_WAITS, provider, model),
+            self.distribution(GAPS, provider, model),
         )
 
     def ended(self, birth: Birth, ending: Ending, lasted_s: float, usage: Usage | None) -> None:
@@ -193,6 +193,10 @@ class Counts:
 
     # --- what is told -----------------------------------------------------------------------------
 
+    def counted(self, name: str) -> list[int]:
+        """What a histogram of the table has counted on this sheet, whatever its labels."""
+        return self._sheet.total(name.encode())[:-1] or [0] * (len(BY_NAME[name].bounds) + 1)
+
     def exposition(self) -> bytes:
         """All numbers of all processes, in Prometheus's text format."""
         samples: dict[str, list[Sample]] = {}
@@ -217,10 +221,14 @@ class Pace:
         self._heard_ns = 0
 
     def heard(self, at_ns: int) -> None:
-        """A read at this moment has brought events."""
+        """A read at this moment has brought events, and there is content."""
         if self._heard_ns:
             self._between.add((at_ns - self._heard_ns) // 1000)
         self._heard_ns = at_ns
+
+    def paused(self) -> None:
+        """The provider was not listened to: what it sends next says nothing of its pace."""
+        self._heard_ns = 0
 
     def accepted(self, heard_ns: int) -> None:
         """The store has taken an append whose oldest event was read at this moment."""

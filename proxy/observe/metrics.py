@@ -12,6 +12,14 @@ from typing import Final
 import msgspec
 
 MICRO: Final = 1_000_000
+WAIT_STEPS: Final = 4
+WAIT_BOUNDS: Final = tuple(
+    round(1000 * 2 ** (step / WAIT_STEPS)) for step in range(16 * WAIT_STEPS + 1)
+)
+"""Of waits for tokens: from 1 ms to 66 s in microseconds, by the fourth root of two. Chosen: a
+quantile is right to a tenth where they are all at hand, and Prometheus is told each doubling."""
+FIRST_WAITS: Final = "midstream_time_to_first_token_seconds"
+GAPS: Final = "midstream_time_between_tokens_seconds"
 
 
 class Kind(enum.StrEnum):
@@ -27,7 +35,7 @@ class Metric(msgspec.Struct, frozen=True):
     """One row of the table. `bounds` are those of a histogram, in what is kept.
 
     Times are kept in whole microseconds and told in seconds: `scale` is what is kept for one
-    that is told.
+    that is told. Of the bounds the first is told, and then each `told_every`-th.
     """
 
     name: str
@@ -36,6 +44,7 @@ class Metric(msgspec.Struct, frozen=True):
     meaning: str
     bounds: tuple[int, ...] = ()
     scale: int = 1
+    told_every: int = 1
 
 
 def _counter(name: str, labels: str, meaning: str) -> Metric:
@@ -52,6 +61,11 @@ def _seconds(name: str, labels: str, meaning: str, bounds_ms: tuple[float, ...])
     return Metric(name, Kind.HISTOGRAM, names, meaning, bounds, MICRO)
 
 
+def _waits(name: str, labels: str, meaning: str) -> Metric:
+    name, names = f"midstream_{name}_seconds", tuple(labels.split())
+    return Metric(name, Kind.HISTOGRAM, names, meaning, WAIT_BOUNDS, MICRO, WAIT_STEPS)
+
+
 def _sizes(name: str, labels: str, meaning: str, bounds: tuple[int, ...]) -> Metric:
     names = tuple(labels.split())
     return Metric(f"midstream_{name}", Kind.HISTOGRAM, names, meaning, bounds)
@@ -59,8 +73,6 @@ def _sizes(name: str, labels: str, meaning: str, bounds: tuple[int, ...]) -> Met
 
 _DELAY_MS = (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 25, 50, 100, 250, 1000)
 """Chosen: fine where a healthy store is (0.2 to 2 ms), coarse where something is wrong."""
-_FIRST_MS = (10, 25, 50, 100, 200, 350, 500, 750, 1000, 1500, 2000, 3000, 5000, 10_000, 30_000)
-_BETWEEN_MS = (1, 2, 5, 10, 15, 20, 30, 50, 75, 100, 200, 500, 1000, 2000, 5000, 10_000)
 _LASTED_MS = (100, 250, 500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000)
 _EVENTS = (1, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _BYTES = tuple(4**power * 1024 for power in range(9))
@@ -116,17 +128,15 @@ METRICS: Final = (
     _counter("wasted_streams", "provider model", "Streams that nobody had read when they ended."),
     _counter("quota_refusals", "pool kind", "Creates that a limit refused, by whose and which."),
     # --- speed
-    _seconds(
+    _waits(
         "time_to_first_token",
         "provider model",
         "From the start of a producer until the store has the first content.",
-        _FIRST_MS,
     ),
-    _seconds(
+    _waits(
         "time_between_tokens",
         "provider model",
-        "Between two reads of a provider that brought events.",
-        _BETWEEN_MS,
+        "Between two reads of a provider that brought events, from the first content on.",
     ),
     _seconds(
         "append_delay",

@@ -80,7 +80,7 @@ class Producers(Mapping[StreamId, Producer]):
     ) -> None:
         self.is_draining = False
         """No new streams are taken."""
-        self.tally = Tally(clock.now)
+        self.tally = Tally(clock.now, observer.counts)
         """What is made here lately, and by the sweep."""
         self._journal = journal
         self._ledger = ledger
@@ -151,7 +151,6 @@ class Producers(Mapping[StreamId, Producer]):
             writer,
             work,
             self._observer,
-            self.tally,
             event_bytes_max=self._limits.event_bytes_max,
         )
         producer.standings = admitted.standings

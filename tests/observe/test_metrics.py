@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from proxy.errors import ConfigInvalid, ProviderRefused
 from proxy.observe import Names, Observer
 from proxy.observe.counts import Counts
 from proxy.observe.exposition import expose
-from proxy.observe.metrics import METRICS, Kind
+from proxy.observe.metrics import GAPS, METRICS, Kind
 from proxy.policy.routes import Route, Routes, Target
 from proxy.stream import Birth, Ending, StreamId, Usage
 from tests.scrape import Scraped, read_metrics
@@ -237,6 +238,24 @@ def test_a_value_is_in_the_first_bucket_that_reaches_it(value: int, bound: str) 
         if name == "midstream_stream_events_bucket" and number == 1
     ]
     assert reached[0] == bound
+
+
+def test_waits_are_kept_finely_and_told_at_each_doubling() -> None:
+    counts = Counts()
+    for microseconds in (900, 1001, 1999, 2001, 10**9):
+        counts.distribution(GAPS, "openai", "gpt-5").add(microseconds)
+
+    scraped = read_metrics(counts.exposition().decode())
+
+    told_bounds = {
+        float(dict(labels)["le"]): number
+        for (name, labels), number in scraped.samples.items()
+        if name == f"{GAPS}_bucket"
+    }
+    assert sorted(told_bounds)[:-1] == [0.001 * 2**power for power in range(17)]
+    assert [told_bounds[0.001], told_bounds[0.002], told_bounds[0.004]] == [1, 3, 4]
+    assert told_bounds[math.inf] == 5
+    assert [place for place, count in enumerate(counts.counted(GAPS)) if count] == [0, 1, 4, 5, 65]
 
 
 def test_the_dashboard_asks_only_for_what_is_told() -> None:
