@@ -8,7 +8,7 @@ begins; for each read of its provider a few of them are added to.
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -197,14 +197,17 @@ class Counts:
         """What a histogram of the table has counted on this sheet, whatever its labels."""
         return self._sheet.total(name.encode())[:-1] or [0] * (len(BY_NAME[name].bounds) + 1)
 
-    def exposition(self) -> bytes:
-        """All numbers of all processes, in Prometheus's text format."""
+    def exposition(self, told: Mapping[str, Sequence[Sample]]) -> bytes:
+        """All numbers of all processes, in Prometheus's text format.
+
+        And those in `told`, by metric, which no process has counted.
+        """
         samples: dict[str, list[Sample]] = {}
         for key, numbers in self._board.read().items():
             name, *values = key.decode().split("\0")
             samples.setdefault(name, []).append((values, numbers))
         samples["midstream_build_info"] = [([self._names.version], [1])]
-        return expose(samples)
+        return expose({**samples, **told})
 
 
 class Pace:

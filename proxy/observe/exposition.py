@@ -30,7 +30,7 @@ def _lines(metric: Metric, values: Sequence[str], numbers: Sequence[int]) -> Ite
         for name, value in zip(metric.labels, values, strict=True)
     ]
     if metric.kind is not Kind.HISTOGRAM:
-        yield f"{metric.name}{_braced(labels)} {numbers[0]}"
+        yield f"{metric.name}{_braced(labels)} {_told(numbers[0], metric.scale)}"
         return
     count = 0
     for place, (bound, more) in enumerate(zip(metric.bounds, numbers[:-2], strict=True)):

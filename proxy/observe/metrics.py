@@ -34,8 +34,8 @@ class Kind(enum.StrEnum):
 class Metric(msgspec.Struct, frozen=True):
     """One row of the table. `bounds` are those of a histogram, in what is kept.
 
-    Times are kept in whole microseconds and told in seconds: `scale` is what is kept for one
-    that is told. Of the bounds the first is told, and then each `told_every`-th.
+    Times are kept in whole microseconds and told in seconds, quotas in millionths: `scale` is
+    what is kept for one that is told. Of the bounds each `told_every`-th is told, and the first.
     """
 
     name: str
@@ -64,6 +64,11 @@ def _seconds(name: str, labels: str, meaning: str, bounds_ms: tuple[float, ...])
 def _waits(name: str, labels: str, meaning: str) -> Metric:
     name, names = f"midstream_{name}_seconds", tuple(labels.split())
     return Metric(name, Kind.HISTOGRAM, names, meaning, WAIT_BOUNDS, MICRO, WAIT_STEPS)
+
+
+def _quota(name: str, labels: str, meaning: str) -> Metric:
+    names = tuple(labels.split())
+    return Metric(f"midstream_quota_{name}", Kind.GAUGE, names, meaning, scale=MICRO)
 
 
 def _sizes(name: str, labels: str, meaning: str, bounds: tuple[int, ...]) -> Metric:
@@ -127,6 +132,19 @@ METRICS: Final = (
     ),
     _counter("wasted_streams", "provider model", "Streams that nobody had read when they ended."),
     _counter("quota_refusals", "pool kind", "Creates that a limit refused, by whose and which."),
+    _quota(
+        "used",
+        "pool kind",
+        "What is used or held of a limit, in the store's whole namespace: the same from every "
+        "machine. In the limit's own units, money in USD, a rate's as it drains. Missing while the "
+        "store does not answer.",
+    ),
+    _quota("limit", "pool kind", "What it may reach, likewise."),
+    _gauge(
+        "quota_pools_untold",
+        "",
+        "Pools of the config beyond the hundred that are told: each key's own come last.",
+    ),
     # --- speed
     _waits(
         "time_to_first_token",

@@ -22,6 +22,8 @@ from tests.scrape import Scraped, read_metrics
 STREAM = StreamId("st_00000000000000000000000000")
 USAGE = Usage(input_tokens=50, output_tokens=7, cached_input_tokens=20, reasoning_tokens=3)
 GUESS = Usage(input_tokens=5, output_tokens=2, is_estimate=True)
+QUOTAS = ("midstream_quota_used", "midstream_quota_limit")
+"""What no process counts: the store is asked."""
 DASHBOARD = Path(proxy.__file__).parent / "web" / "grafana.json"
 
 
@@ -55,7 +57,8 @@ def counting() -> Observer:
 
 
 def told(observer: Observer) -> Scraped:
-    return read_metrics(observer.counts.exposition().decode())
+    used = {name: [(("key:ann", "usd_per_day"), (2_500_000,))] for name in QUOTAS}
+    return read_metrics(observer.counts.exposition(used).decode())
 
 
 def tell_everything(observer: Observer) -> None:
@@ -106,7 +109,8 @@ def test_names_say_what_they_count_and_in_which_unit() -> None:
     for metric in METRICS:
         assert metric.name.startswith("midstream_")
         assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER)
-        assert (metric.scale == 1_000_000) == metric.name.endswith("_seconds")
+        is_fraction = metric.name.endswith("_seconds") or metric.name in QUOTAS
+        assert (metric.scale == 1_000_000) == is_fraction
         assert list(metric.bounds) == sorted(set(metric.bounds))
         assert metric.meaning.endswith(".")
     assert len({metric.name for metric in METRICS}) == len(METRICS)
@@ -180,7 +184,7 @@ def test_a_thousand_hostile_names_make_one_series() -> None:
     assert scraped.total("midstream_streams_ended_total", provider="other") == 1000
     assert scraped.total("midstream_owner_streams_total", owner="other") == 1000
     assert len(scraped.series("midstream_requests_total")) == 1
-    assert "any/1" not in observer.counts.exposition().decode()
+    assert "any/1" not in observer.counts.exposition({}).decode()
 
 
 def test_a_config_of_very_many_names_fills_no_sheet() -> None:
@@ -197,7 +201,7 @@ def test_a_config_of_very_many_names_fills_no_sheet() -> None:
                 spoken = msgspec.structs.replace(asked, dialect=dialect)
                 counts.ended(spoken, ending, 1.0, USAGE)
 
-    scraped = read_metrics(counts.exposition().decode())
+    scraped = read_metrics(counts.exposition({}).decode())
     assert scraped.total("midstream_metrics_overflows_total") == 0
     assert len(scraped.series("midstream_streams_started_total")) == 101
     assert scraped.total("midstream_streams_started_total") == 500
@@ -209,7 +213,7 @@ def test_series_that_find_no_room_are_counted_as_missing() -> None:
     for number in range(100_000):
         counts.add("midstream_requests_total", "GET", f"/{number}", "200")
 
-    scraped = read_metrics(counts.exposition().decode())
+    scraped = read_metrics(counts.exposition({}).decode())
     told_of = scraped.total("midstream_requests_total")
     assert 1000 < told_of < 100_000
     assert told_of + scraped.total("midstream_metrics_overflows_total") == 100_000
@@ -231,7 +235,7 @@ def test_a_value_is_in_the_first_bucket_that_reaches_it(value: int, bound: str) 
 
     counts.distribution("midstream_stream_events", "openai.chat").add(value)
 
-    scraped = read_metrics(counts.exposition().decode())
+    scraped = read_metrics(counts.exposition({}).decode())
     reached = [
         dict(labels)["le"]
         for (name, labels), number in scraped.samples.items()
@@ -245,7 +249,7 @@ def test_waits_are_kept_finely_and_told_at_each_doubling() -> None:
     for microseconds in (900, 1001, 1999, 2001, 10**9):
         counts.distribution(GAPS, "openai", "gpt-5").add(microseconds)
 
-    scraped = read_metrics(counts.exposition().decode())
+    scraped = read_metrics(counts.exposition({}).decode())
 
     told_bounds = {
         float(dict(labels)["le"]): number
@@ -289,5 +293,6 @@ def test_the_dashboard_asks_only_for_what_is_told() -> None:
     assert untold == {
         "midstream_streams_started_total",
         "midstream_wasted_streams_total",
+        "midstream_quota_pools_untold",
         "midstream_build_info",
     }
