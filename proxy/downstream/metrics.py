@@ -24,8 +24,7 @@ from proxy.policy.pools import most_shared
 from proxy.policy.quotas import Limit
 
 _POOLS_MAX: Final = 100
-"""That are told. Chosen: with 7 limits each they are 1,400 series, and under 2 ms of the store's
-time."""
+"""That are told. Chosen: with 7 limits each they are 1,400 series, and 1 ms of the store's time."""
 _STORE_S: Final = 1.0
 """How long the store may take. Chosen: a scrape is given up after 10 s by default."""
 _DASHBOARD = Path(__file__).parents[1] / "web" / "grafana.json"
