@@ -171,12 +171,13 @@ class Counts:
                 if usage.is_estimate:
                     self.add("midstream_guessed_tokens_total", provider, model, kind, count=tokens)
 
-    def wasted(self, birth: Birth, usage: Usage | None) -> None:
-        """A stream has ended, and nobody had read any of it."""
+    def wasted(self, birth: Birth, usage: Usage | None, share: float) -> None:
+        """A stream has ended, and nobody had read this share of it."""
         provider, model = self.provider(birth.provider), self.model(birth.model)
-        self.add("midstream_wasted_streams_total", provider, model)
+        if share == 1:
+            self.add("midstream_wasted_streams_total", provider, model)
         if usage is not None:
-            tokens = usage.output_tokens
+            tokens = int(usage.output_tokens * share)
             self.add("midstream_wasted_tokens_total", provider, model, count=tokens)
 
     def served(self, method: str, route: str, status: int) -> None:

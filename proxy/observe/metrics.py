@@ -118,7 +118,7 @@ METRICS: Final = (
         "guessed_tokens",
         "provider model type",
         "Those of them in usage that is marked as an estimate: the provider had not said all of "
-        "it when the stream was cut off.",
+        "it when the stream ended.",
     ),
     _counter("owner_tokens", "owner type", "The same for each owner."),
     _counter("owner_streams", "owner", "Producers that began, for each owner."),
@@ -127,8 +127,9 @@ METRICS: Final = (
     _counter(
         "wasted_tokens",
         "provider model",
-        "Output tokens of streams that nobody had read when they ended. Of those of dead workers "
-        "it is not known.",
+        "Output tokens that nobody had read when their stream ended and nobody was reading it, by "
+        "their share of its events. Not known, and not in it: what was read from another worker "
+        "than the one that made it, and streams of dead workers.",
     ),
     _counter("wasted_streams", "provider model", "Streams that nobody had read when they ended."),
     _counter("quota_refusals", "pool kind", "Creates that a limit refused, by whose and which."),

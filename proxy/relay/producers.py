@@ -240,7 +240,7 @@ class Producers(Mapping[StreamId, Producer]):
         self.tally.ended(writer.birth, ending, writer.problem, events=writer.last_id)
         del self._running[writer.birth.id]
         self._readers.let_go(writer.tail)
-        if ending is not None and not writer.tail.was_read:
+        if ending is not None and writer.tail.unread:
             await self._look_for_readers(writer)
 
     def _tell_end(self, writer: Writer, use: Use | None) -> None:
@@ -258,14 +258,15 @@ class Producers(Mapping[StreamId, Producer]):
         )
 
     async def _look_for_readers(self, writer: Writer) -> None:
-        """Nobody has read the stream here: tell, if it was nobody elsewhere either."""
+        """Some of it nobody has read here: tell, if nobody has read elsewhere."""
         try:
             (state,) = await self._journal.states([writer.birth.id])
         except StoreUnavailable:
             self._committer.note_trouble()
         else:
             if state is not None and not state.was_watched:
-                self._observer.stream_unread(writer.birth, writer.usage)
+                share = writer.tail.unread / writer.last_id
+                self._observer.stream_unread(writer.birth, writer.usage, share)
 
     async def _settle(self, state: State) -> None:
         for pause_s in (*_SETTLE_TRIES_S, None):

@@ -77,7 +77,8 @@ def tell_everything(observer: Observer) -> None:
     pace.spoke()
     observer.stream_ended(birth(), Ending.COMPLETED, "", 12, 1.5, USAGE, bytes_kept=4000)
     observer.sweep_ended(birth(), Ending.INTERRUPTED, GUESS, 0.5)
-    observer.stream_unread(birth(), USAGE)
+    observer.stream_unread(birth(), USAGE, 1)
+    observer.stream_unread(birth(), USAGE, 0.6)
     observer.charged(birth(), 1234)
     observer.refused("tokens_per_minute", "key:ann")
     observer.reader_came("sse", 3)
@@ -136,7 +137,8 @@ def test_facts_are_counted_exactly() -> None:
     assert scraped.total("midstream_stream_duration_seconds_sum") == 4.0
     assert scraped.total("midstream_creates_total", transport="http", status="4xx") == 2
     assert scraped.total("midstream_creates_total", transport="websocket", status="2xx") == 2
-    assert scraped.total("midstream_wasted_tokens_total", **route) == 14
+    assert scraped.total("midstream_wasted_tokens_total", **route) == 22
+    assert scraped.total("midstream_wasted_streams_total", **route) == 2
     assert scraped.total("midstream_cost_microdollars_total", **route) == 2468
     refused = {"pool": "key:ann", "kind": "tokens_per_minute"}
     assert scraped.total("midstream_quota_refusals_total", **refused) == 2
@@ -195,7 +197,7 @@ def test_a_config_of_very_many_names_fills_no_sheet() -> None:
     for name in everything:
         asked = birth(model=name, owner=name, provider=everything[0])
         counts.began(asked)
-        counts.wasted(asked, USAGE)
+        counts.wasted(asked, USAGE, 1)
         for dialect in ("openai.chat", "anthropic.messages"):
             for ending in Ending:
                 spoken = msgspec.structs.replace(asked, dialect=dialect)

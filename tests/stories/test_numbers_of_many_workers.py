@@ -132,6 +132,26 @@ def test_the_sum_over_all_workers_is_exact_whoever_is_asked(tmp_path: Path) -> N
         asyncio.run(scenario(served.url))
 
 
+def test_what_is_made_after_its_last_reader_has_left_is_wasted(tmp_path: Path) -> None:
+    config = '[store]\nurl = "memory://"\n' + scripted("slow", model="slow", events_per_s=200)
+
+    async def scenario(url: str) -> None:
+        async with session() as http:
+            whole = await ask(http, url, "slow/long")
+            await read_sse(http, url, whole, 0, None)
+            stream = await ask(http, url, "slow/long")
+            await read_sse(http, url, stream, 0, 10)
+        told = await scraped_when(
+            url, lambda scraped: scraped.total("midstream_wasted_tokens_total") > 0
+        )
+        made = (await usages(url))[0]["output_tokens"]
+        assert 0.8 * made < told.total("midstream_wasted_tokens_total") < made
+        assert told.total("midstream_wasted_streams_total") == 0
+
+    with serving(tmp_path, config) as served:
+        asyncio.run(scenario(served.url))
+
+
 def check_streams(told: Scraped) -> None:
     """6 + 3 calls, 1 read over all transports, 1 over WebSocket, 1 unread; 2 broken, 1 cancelled."""
     ended = {
