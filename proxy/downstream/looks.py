@@ -71,9 +71,10 @@ class Looks:
         """The newest picture, as JSON; empty before the first one."""
         return self._newest
 
-    async def next(self) -> bytes:
-        """The picture that comes next."""
-        await self._changed.wait()
+    async def next(self, shown: bytes) -> bytes:
+        """The newest picture, as soon as it is another one than `shown`."""
+        while self._newest == shown:
+            await self._changed.wait()
         return self._newest
 
     async def _run(self) -> None:

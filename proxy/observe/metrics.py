@@ -97,8 +97,8 @@ METRICS: Final = (
         "From the create to the ending.",
         _LASTED_MS,
     ),
-    _sizes("stream_events", "dialect", "Events of a journal at its end.", _EVENTS),
-    _sizes("stream_bytes", "dialect", "Bytes of a journal's events at its end.", _BYTES),
+    _sizes("stream_events", "dialect", "Events of a journal whose producer ended it.", _EVENTS),
+    _sizes("stream_bytes", "dialect", "Bytes of such a journal's events.", _BYTES),
     # --- calls
     _counter("requests", "method route status", "HTTP requests answered, WebSockets ended."),
     _counter(

@@ -46,6 +46,7 @@ class ProviderTally(msgspec.Struct, frozen=True):
     ended: int
     """Over the last ten minutes, with those that failed."""
     failed: int
+    """What was interrupted is not in it: that is a worker's doing."""
 
 
 class Lately(msgspec.Struct, frozen=True):
@@ -97,7 +98,7 @@ class Tally:
         ends, failures = self._minute(now)
         ends[birth.provider] += 1
         if problem is not None and ending in {Ending.FAILED, Ending.INTERRUPTED}:
-            failures[birth.provider] += 1
+            failures[birth.provider] += ending is Ending.FAILED
             model = birth.model[:_NAME_CHARS_MAX]
             trouble = Trouble(now, problem.code, problem.status, model, birth.provider)
             self._troubles.append(trouble)

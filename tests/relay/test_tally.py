@@ -112,14 +112,15 @@ def test_ends_and_failures_of_a_provider_are_told_of_for_ten_minutes() -> None:
     clock.at = NOON + 60
     tally.ended(make_birth(), Ending.FAILED, BROKEN)
     tally.ended(make_birth(), Ending.CANCELLED, Problem(499, "c", "."))
+    tally.ended(make_birth(), Ending.INTERRUPTED, Problem(502, "stream_interrupted", "."))
 
     def told(now: float) -> tuple[int, int] | None:
         clock.at = now
         found = look(tally).providers.get("said")
         return None if found is None else (found.ended, found.failed)
 
-    assert told(NOON + 60) == (3, 1)
-    assert told(NOON + 600) == (2, 1)
+    assert told(NOON + 60) == (4, 1)
+    assert told(NOON + 600) == (3, 1)
     assert told(NOON + 660) is None
 
 
