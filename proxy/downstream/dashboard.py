@@ -119,20 +119,19 @@ class PictureStream:
         loop = asyncio.get_running_loop()
         heartbeat_s = self._desk.settings.heartbeat_s
         check_at = loop.time() + _CHECK_S
-        picture: bytes | None = self._looks.newest
-        body = b"retry: %d\n\n" % _RETRY_MS
+        picture, body = self._looks.newest, b"retry: %d\n\n" % _RETRY_MS
+        if picture:
+            body += _event(picture)
         while True:
-            if picture:
-                body += b"event: overview\ndata: " + picture + b"\n\n"
             await send({"type": "http.response.body", "body": body, "more_body": True})
             if wire.is_behind:
                 await wire.taken()
             try:
                 async with asyncio.timeout(heartbeat_s):
-                    picture = await unless_left(self._looks.next(), over)
-                body = b""
+                    picture = await unless_left(self._looks.next(picture), over) or picture
+                body = _event(picture)
             except TimeoutError:
-                picture, body = None, b":\n\n"
+                body = b":\n\n"
             if over.done():
                 return
             if loop.time() >= check_at:
@@ -141,3 +140,7 @@ class PictureStream:
                     must_be_operator(self._desk, self._headers)
                 except MidstreamError:
                     return
+
+
+def _event(picture: bytes) -> bytes:
+    return b"event: overview\ndata: " + picture + b"\n\n"

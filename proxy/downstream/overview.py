@@ -129,6 +129,8 @@ class Found(msgspec.Struct, frozen=True):
     standings: Sequence[Standing]
     providers: Sequence[str]
     """All that are configured."""
+    pools: int = 0
+    """How many have limits, be they in `standings` or not."""
 
 
 def overview(
@@ -156,7 +158,7 @@ def overview(
         troubles=_troubles(reports),
         of={
             "streams": running,
-            "pools": len(pools),
+            "pools": max(found.pools, len(pools)),
             "providers": len(providers),
             "workers": len(reports),
         },
@@ -229,7 +231,7 @@ def _pools(standings: Sequence[Standing]) -> list[PoolBars]:
 
 
 def _used(standing: Standing) -> float:
-    return 1 - standing.remaining / standing.limit.amount
+    return standing.used / standing.limit.amount
 
 
 def _providers(found: Found) -> list[ProviderView]:

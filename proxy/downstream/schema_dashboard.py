@@ -125,7 +125,7 @@ def _details() -> dict[str, dict[str, Json]]:
         },
         "ProviderView": {
             "ended": {"description": "Streams, over the last ten minutes."},
-            "failed": {"description": "Those of them that failed or were interrupted."},
+            "failed": {"description": "Those of them that failed; not what was interrupted."},
         },
         "TroubleView": {
             "at": moment,

@@ -266,7 +266,7 @@ def _get_metrics() -> Json:
     return _for_operators(
         "getMetrics",
         "The numbers of this server, for Prometheus",
-        "The sums over all workers of the server that is asked.",
+        "The sums over all workers of the server that is asked, and what is used of each limit.",
         "text/plain",
         {"type": "string"},
     )

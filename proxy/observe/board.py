@@ -50,6 +50,13 @@ class Sheet:
         self._cells[key] = found = words[first : first + count]
         return found
 
+    def total(self, name: bytes) -> list[int]:
+        """The sums over all keys of this name: itself, or with more behind a zero byte."""
+        found = [
+            cells.tolist() for key, cells in self._cells.items() if key.split(b"\0", 1)[0] == name
+        ]
+        return list(map(sum, zip(*found, strict=True)))
+
 
 class Board:
     """Some sheets. `words` are zeros when it is new."""

@@ -8,13 +8,13 @@ begins; for each read of its provider a few of them are added to.
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
 from proxy.observe.board import Board, Cells, private_board
 from proxy.observe.exposition import Sample, expose
-from proxy.observe.metrics import BY_NAME, METRICS, Kind
+from proxy.observe.metrics import BY_NAME, FIRST_WAITS, GAPS, METRICS, Kind
 from proxy.stream import Birth, Ending, Usage
 
 OTHER = "other"
@@ -143,8 +143,8 @@ class Counts:
         self.add("midstream_owner_streams_total", self.owner(birth.owner))
         return Pace(
             self,
-            self.distribution("midstream_time_to_first_token_seconds", provider, model),
-            self.distribution("midstream_time_between_tokens_seconds", provider, model),
+            self.distribution(FIRST_WAITS, provider, model),
+            self.distribution(GAPS, provider, model),
         )
 
     def ended(self, birth: Birth, ending: Ending, lasted_s: float, usage: Usage | None) -> None:
@@ -168,13 +168,16 @@ class Counts:
             if tokens:
                 self.add("midstream_tokens_total", provider, model, kind, count=tokens)
                 self.add("midstream_owner_tokens_total", owner, kind, count=tokens)
+                if usage.is_estimate:
+                    self.add("midstream_guessed_tokens_total", provider, model, kind, count=tokens)
 
-    def wasted(self, birth: Birth, usage: Usage | None) -> None:
-        """A stream has ended, and nobody had read any of it."""
+    def wasted(self, birth: Birth, usage: Usage | None, share: float) -> None:
+        """A stream has ended, and nobody had read this share of it."""
         provider, model = self.provider(birth.provider), self.model(birth.model)
-        self.add("midstream_wasted_streams_total", provider, model)
+        if share == 1:
+            self.add("midstream_wasted_streams_total", provider, model)
         if usage is not None:
-            tokens = usage.output_tokens
+            tokens = int(usage.output_tokens * share)
             self.add("midstream_wasted_tokens_total", provider, model, count=tokens)
 
     def served(self, method: str, route: str, status: int) -> None:
@@ -191,14 +194,21 @@ class Counts:
 
     # --- what is told -----------------------------------------------------------------------------
 
-    def exposition(self) -> bytes:
-        """All numbers of all processes, in Prometheus's text format."""
+    def counted(self, name: str) -> list[int]:
+        """What a histogram of the table has counted on this sheet, whatever its labels."""
+        return self._sheet.total(name.encode())[:-1] or [0] * (len(BY_NAME[name].bounds) + 1)
+
+    def exposition(self, told: Mapping[str, Sequence[Sample]]) -> bytes:
+        """All numbers of all processes, in Prometheus's text format.
+
+        And those in `told`, by metric, which no process has counted.
+        """
         samples: dict[str, list[Sample]] = {}
         for key, numbers in self._board.read().items():
             name, *values = key.decode().split("\0")
             samples.setdefault(name, []).append((values, numbers))
         samples["midstream_build_info"] = [([self._names.version], [1])]
-        return expose(samples)
+        return expose({**samples, **told})
 
 
 class Pace:
@@ -215,10 +225,14 @@ class Pace:
         self._heard_ns = 0
 
     def heard(self, at_ns: int) -> None:
-        """A read at this moment has brought events."""
+        """A read at this moment has brought events, and there is content."""
         if self._heard_ns:
             self._between.add((at_ns - self._heard_ns) // 1000)
         self._heard_ns = at_ns
+
+    def paused(self) -> None:
+        """The provider was not listened to: what it sends next says nothing of its pace."""
+        self._heard_ns = 0
 
     def accepted(self, heard_ns: int) -> None:
         """The store has taken an append whose oldest event was read at this moment."""

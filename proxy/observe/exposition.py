@@ -30,13 +30,14 @@ def _lines(metric: Metric, values: Sequence[str], numbers: Sequence[int]) -> Ite
         for name, value in zip(metric.labels, values, strict=True)
     ]
     if metric.kind is not Kind.HISTOGRAM:
-        yield f"{metric.name}{_braced(labels)} {numbers[0]}"
+        yield f"{metric.name}{_braced(labels)} {_told(numbers[0], metric.scale)}"
         return
     count = 0
-    for bound, more in zip(metric.bounds, numbers[:-2], strict=True):
+    for place, (bound, more) in enumerate(zip(metric.bounds, numbers[:-2], strict=True)):
         count += more
-        le = f'le="{_told(bound, metric.scale)}"'
-        yield f"{metric.name}_bucket{_braced([*labels, le])} {count}"
+        if place % metric.told_every == 0:
+            le = f'le="{_told(bound, metric.scale)}"'
+            yield f"{metric.name}_bucket{_braced([*labels, le])} {count}"
     count += numbers[-2]
     infinite = 'le="+Inf"'
     yield f"{metric.name}_bucket{_braced([*labels, infinite])} {count}"

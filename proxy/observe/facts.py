@@ -144,9 +144,9 @@ class Observer:
             output_tokens=usage.output_tokens if usage else None,
         )
 
-    def stream_unread(self, birth: Birth, usage: Usage | None) -> None:
-        """A stream has ended, and nobody had read any of it."""
-        self.counts.wasted(birth, usage)
+    def stream_unread(self, birth: Birth, usage: Usage | None, share: float) -> None:
+        """A stream has ended, and nobody had read this share of its events: 1 is all of them."""
+        self.counts.wasted(birth, usage, share)
 
     def charged(self, birth: Birth, microdollars: int) -> None:
         """What a stream has cost is known."""

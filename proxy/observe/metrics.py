@@ -12,6 +12,14 @@ from typing import Final
 import msgspec
 
 MICRO: Final = 1_000_000
+WAIT_STEPS: Final = 4
+WAIT_BOUNDS: Final = tuple(
+    round(1000 * 2 ** (step / WAIT_STEPS)) for step in range(16 * WAIT_STEPS + 1)
+)
+"""Of waits for tokens: from 1 ms to 66 s in microseconds, by the fourth root of two. Chosen: a
+quantile is right to a tenth where they are all at hand, and Prometheus is told each doubling."""
+FIRST_WAITS: Final = "midstream_time_to_first_token_seconds"
+GAPS: Final = "midstream_time_between_tokens_seconds"
 
 
 class Kind(enum.StrEnum):
@@ -26,8 +34,8 @@ class Kind(enum.StrEnum):
 class Metric(msgspec.Struct, frozen=True):
     """One row of the table. `bounds` are those of a histogram, in what is kept.
 
-    Times are kept in whole microseconds and told in seconds: `scale` is what is kept for one
-    that is told.
+    Times are kept in whole microseconds and told in seconds, quotas in millionths: `scale` is
+    what is kept for one that is told. Of the bounds each `told_every`-th is told, and the first.
     """
 
     name: str
@@ -36,6 +44,7 @@ class Metric(msgspec.Struct, frozen=True):
     meaning: str
     bounds: tuple[int, ...] = ()
     scale: int = 1
+    told_every: int = 1
 
 
 def _counter(name: str, labels: str, meaning: str) -> Metric:
@@ -52,6 +61,16 @@ def _seconds(name: str, labels: str, meaning: str, bounds_ms: tuple[float, ...])
     return Metric(name, Kind.HISTOGRAM, names, meaning, bounds, MICRO)
 
 
+def _waits(name: str, labels: str, meaning: str) -> Metric:
+    name, names = f"midstream_{name}_seconds", tuple(labels.split())
+    return Metric(name, Kind.HISTOGRAM, names, meaning, WAIT_BOUNDS, MICRO, WAIT_STEPS)
+
+
+def _quota(name: str, labels: str, meaning: str) -> Metric:
+    names = tuple(labels.split())
+    return Metric(f"midstream_quota_{name}", Kind.GAUGE, names, meaning, scale=MICRO)
+
+
 def _sizes(name: str, labels: str, meaning: str, bounds: tuple[int, ...]) -> Metric:
     names = tuple(labels.split())
     return Metric(f"midstream_{name}", Kind.HISTOGRAM, names, meaning, bounds)
@@ -59,8 +78,6 @@ def _sizes(name: str, labels: str, meaning: str, bounds: tuple[int, ...]) -> Met
 
 _DELAY_MS = (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 25, 50, 100, 250, 1000)
 """Chosen: fine where a healthy store is (0.2 to 2 ms), coarse where something is wrong."""
-_FIRST_MS = (10, 25, 50, 100, 200, 350, 500, 750, 1000, 1500, 2000, 3000, 5000, 10_000, 30_000)
-_BETWEEN_MS = (1, 2, 5, 10, 15, 20, 30, 50, 75, 100, 200, 500, 1000, 2000, 5000, 10_000)
 _LASTED_MS = (100, 250, 500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000)
 _EVENTS = (1, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _BYTES = tuple(4**power * 1024 for power in range(9))
@@ -80,8 +97,8 @@ METRICS: Final = (
         "From the create to the ending.",
         _LASTED_MS,
     ),
-    _sizes("stream_events", "dialect", "Events of a journal at its end.", _EVENTS),
-    _sizes("stream_bytes", "dialect", "Bytes of a journal's events at its end.", _BYTES),
+    _sizes("stream_events", "dialect", "Events of a journal whose producer ended it.", _EVENTS),
+    _sizes("stream_bytes", "dialect", "Bytes of such a journal's events.", _BYTES),
     # --- calls
     _counter("requests", "method route status", "HTTP requests answered, WebSockets ended."),
     _counter(
@@ -93,8 +110,15 @@ METRICS: Final = (
     _counter(
         "tokens",
         "provider model type",
-        "Tokens as providers counted them. type is input (with cached_input in it), "
-        "cached_input, output (with reasoning in it), or reasoning.",
+        "Tokens of streams that have ended: as their provider counted them, else as guessed. type "
+        "is input (with cached_input in it), cached_input, output (with reasoning in it), or "
+        "reasoning.",
+    ),
+    _counter(
+        "guessed_tokens",
+        "provider model type",
+        "Those of them in usage that is marked as an estimate: the provider had not said all of "
+        "it when the stream ended.",
     ),
     _counter("owner_tokens", "owner type", "The same for each owner."),
     _counter("owner_streams", "owner", "Producers that began, for each owner."),
@@ -103,22 +127,35 @@ METRICS: Final = (
     _counter(
         "wasted_tokens",
         "provider model",
-        "Output tokens of streams that nobody had read when they ended.",
+        "Output tokens that nobody had read when their stream ended and nobody was reading it, by "
+        "their share of its events. Not known, and not in it: what was read from another worker "
+        "than the one that made it, and streams of dead workers.",
     ),
     _counter("wasted_streams", "provider model", "Streams that nobody had read when they ended."),
     _counter("quota_refusals", "pool kind", "Creates that a limit refused, by whose and which."),
+    _quota(
+        "used",
+        "pool kind",
+        "What is used or held of a limit, in the store's whole namespace: the same from every "
+        "machine. In the limit's own units, money in USD, a rate's as it drains. Missing while the "
+        "store does not answer.",
+    ),
+    _quota("limit", "pool kind", "What it may reach, likewise."),
+    _gauge(
+        "quota_pools_untold",
+        "",
+        "Pools of the config beyond the hundred that are told: each key's own come last.",
+    ),
     # --- speed
-    _seconds(
+    _waits(
         "time_to_first_token",
         "provider model",
         "From the start of a producer until the store has the first content.",
-        _FIRST_MS,
     ),
-    _seconds(
+    _waits(
         "time_between_tokens",
         "provider model",
-        "Between two reads of a provider that brought events.",
-        _BETWEEN_MS,
+        "Between two reads of a provider that brought events, from the first content on.",
     ),
     _seconds(
         "append_delay",

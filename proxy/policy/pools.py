@@ -3,7 +3,7 @@
 Owns who shares a limit with whom. It meters nothing: that is `quotas`, and the ledger.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -63,6 +63,15 @@ class Pools(msgspec.Struct, frozen=True):
             behind.max_output_tokens,
         )
         return min((tokens for tokens in said if tokens is not None), default=None)
+
+
+def most_shared(limits: Iterable[Limit], pools_max: int) -> Sequence[Limit]:
+    """Those of so many pools: what many share comes before what one key has for itself."""
+    by_pool: dict[str, list[Limit]] = {}
+    for limit in limits:
+        by_pool.setdefault(limit.pool, []).append(limit)
+    pools = sorted(by_pool, key=lambda pool: pool.startswith(key_pool("")))
+    return [limit for pool in pools[:pools_max] for limit in by_pool[pool]]
 
 
 def is_own(pool: str) -> bool:

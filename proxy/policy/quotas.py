@@ -105,12 +105,18 @@ Meter = Bucket | Counter | Crowd
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """A limit, what is left of it, and when it is whole again."""
+    """A limit, what is used of it, and when it is whole again."""
 
     limit: Limit
-    remaining: int
-    """Never below 0, though a debt may be."""
+    used: int
+    """With what is held, and more than the limit if there is a debt. Of a rate: what has not yet
+    drained."""
     reset_s: float
+
+    @property
+    def remaining(self) -> int:
+        """What is left; never below 0."""
+        return max(0, self.limit.amount - self.used)
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -175,14 +181,13 @@ def standing(meter: Meter, limit: Limit, now_ms: int) -> Standing:
     match meter:
         case Bucket():
             used = _drained(meter, limit.amount, now_ms).used
-            left = (limit.amount * MINUTE_MS - used) // MINUTE_MS
-            return Standing(limit, max(0, left), used / limit.amount / 1000)
+            return Standing(limit, -(-used // MINUTE_MS), used / limit.amount / 1000)
         case Counter():
             reset_s = max(0, meter.end_ms - now_ms) / 1000
-            return Standing(limit, max(0, limit.amount - meter.used), reset_s)
+            return Standing(limit, meter.used, reset_s)
         case Crowd():
             reset_s = BUSY_RETRY_S if meter.streams else 0.0
-            return Standing(limit, max(0, limit.amount - meter.streams), reset_s)
+            return Standing(limit, meter.streams, reset_s)
     assert_never(meter)
 
 

@@ -26,7 +26,6 @@ from proxy.policy.quotas import Ask, Limit, Standing
 from proxy.relay.estimate import estimated, is_known, said_bytes, tokens_in
 from proxy.relay.lifecycle import Phase, is_detached
 from proxy.relay.ports import Outcome, Provider, UpstreamRequest
-from proxy.relay.tally import Tally
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, Frame, Problem, State
 from proxy.wire.dialect import Dialect, Translator
@@ -73,7 +72,6 @@ class Producer:
         writer: Writer,
         work: Work,
         observer: Observer,
-        tally: Tally,
         *,
         event_bytes_max: int,
     ) -> None:
@@ -86,7 +84,6 @@ class Producer:
         self._observer = observer
         self._pace = observer.stream_started(writer.birth)
         self._is_silent = True
-        self._tally = tally
         self._event_bytes_max = event_bytes_max
         self._task: asyncio.Task[None] | None = None
         self._stop: Stop | None = None
@@ -214,34 +211,26 @@ class Producer:
         idle_s = self.work.provider.deadlines.idle_s
         parser = Parser(self._event_bytes_max)
         rearm_at = 0.0
-        heard_at = loop.time()
-        had_content = False
         async with self.work.provider.stream(self.work.request) as chunks:
             async for chunk in chunks:
                 heard_ns = self._pace.now()
                 frames = parser.feed(chunk)
                 if not frames:
                     continue
-                self._pace.heard(heard_ns)
                 self._hear(frames, heard_ns)
-                now = loop.time()
-                if had_content:
-                    self._tally.heard(now - heard_at)
-                    heard_at = now
-                elif self.writer.has_content:
-                    had_content = True
-                    self._tally.heard_first(now - heard_at)
-                    heard_at = now
+                if self.writer.has_content:
+                    self._pace.heard(heard_ns)
                 if self.writer.phase is not Phase.OPEN:
                     return
+                now = loop.time()
                 if now >= rearm_at:
                     self._deadline = "idle" if now + idle_s < over_at else "total"
                     timer.reschedule(min(now + idle_s + _REARM_S, over_at))
                     rearm_at = now + min(_REARM_S, idle_s)
                 if not self.writer.room.is_set():
                     await self._wait_for_room(timer, over_at)
+                    self._pace.paused()
                     rearm_at = 0.0
-                    heard_at = loop.time()  # the wait was none of the provider's
             parser.finish()
         raise ProviderTruncated
 

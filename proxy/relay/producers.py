@@ -13,7 +13,7 @@ from proxy.errors import (
     StreamLimitReached,
 )
 from proxy.observe import Observer
-from proxy.policy.quotas import Ask
+from proxy.policy.quotas import Ask, Use
 from proxy.relay.committer import Committer
 from proxy.relay.errands import Errands
 from proxy.relay.estimate import use_of
@@ -80,7 +80,7 @@ class Producers(Mapping[StreamId, Producer]):
     ) -> None:
         self.is_draining = False
         """No new streams are taken."""
-        self.tally = Tally(clock.now)
+        self.tally = Tally(clock.now, observer.counts)
         """What is made here lately, and by the sweep."""
         self._journal = journal
         self._ledger = ledger
@@ -151,7 +151,6 @@ class Producers(Mapping[StreamId, Producer]):
             writer,
             work,
             self._observer,
-            self.tally,
             event_bytes_max=self._limits.event_bytes_max,
         )
         producer.standings = admitted.standings
@@ -233,41 +232,46 @@ class Producers(Mapping[StreamId, Producer]):
         it stays in the ledger for whoever ends it.
         """
         writer = producer.writer
-        birth = writer.birth
-        if writer.phase is Phase.ENDED or writer.tail.is_erased:
-            state = producer.state()
-            await self._settle(birth.id, state)
-            if (use := use_of(state)) is not None:
-                self._observer.charged(birth, use.microdollars)
-        self.tally.ended(birth, writer.tail.ending, writer.problem, events=writer.last_id)
+        has_ended = writer.phase is Phase.ENDED or writer.tail.is_erased
+        self._tell_end(writer, use_of(producer.state()) if has_ended else None)
+        if has_ended:
+            await self._settle(producer.state())
+        ending = writer.tail.ending
+        self.tally.ended(writer.birth, ending, writer.problem, events=writer.last_id)
+        del self._running[writer.birth.id]
+        self._readers.let_go(writer.tail)
+        if ending is not None and writer.tail.unread:
+            await self._look_for_readers(writer)
+
+    def _tell_end(self, writer: Writer, use: Use | None) -> None:
+        """At once: what is not told when this process dies, nobody tells."""
+        if use is not None:
+            self._observer.charged(writer.birth, use.microdollars)
         self._observer.stream_ended(
-            birth,
+            writer.birth,
             writer.tail.ending,
             writer.problem.code if writer.problem else "",
             writer.last_id,
-            self._clock.now() - birth.created_at,
+            self._clock.now() - writer.birth.created_at,
             writer.usage,
             bytes_kept=writer.bytes_kept,
         )
-        del self._running[birth.id]
-        self._readers.let_go(writer.tail)
-        if writer.tail.ending is not None and not writer.tail.was_read:
-            await self._look_for_readers(writer)
 
     async def _look_for_readers(self, writer: Writer) -> None:
-        """Nobody has read the stream here: tell, if it was nobody elsewhere either."""
+        """Some of it nobody has read here: tell, if nobody has read elsewhere."""
         try:
             (state,) = await self._journal.states([writer.birth.id])
         except StoreUnavailable:
             self._committer.note_trouble()
         else:
             if state is not None and not state.was_watched:
-                self._observer.stream_unread(writer.birth, writer.usage)
+                share = writer.tail.unread / writer.last_id
+                self._observer.stream_unread(writer.birth, writer.usage, share)
 
-    async def _settle(self, stream: StreamId, state: State) -> None:
+    async def _settle(self, state: State) -> None:
         for pause_s in (*_SETTLE_TRIES_S, None):
             try:
-                await settle(self._ledger, stream, state)
+                await settle(self._ledger, state.birth.id, state)
             except StoreUnavailable:
                 if pause_s is not None:  # else the sweep finds it
                     await asyncio.sleep(pause_s)

@@ -124,11 +124,16 @@ class Readers:
         if state.is_erased:
             raise StreamGone
 
+        tail, reads = self._tail(state, after), transport is not None or after < state.last_id
+
         def closed(cursor: Cursor) -> None:
+            if reads:
+                tail.readers -= 1
+                tail.read_to = max(tail.read_to, cursor.after)
             self._closed(cursor, lingers_s)
 
         cursor = Cursor(
-            self._tail(state, after),
+            tail,
             after,
             state,
             self._journal,
@@ -140,8 +145,7 @@ class Readers:
             is_bound=is_bound,
         )
         self._cursors[cursor] = transport
-        if transport is not None or after < state.last_id:
-            cursor.tail.was_read = True
+        tail.readers += reads
         if transport is not None:
             self._observer.reader_came(transport, after)
         if self._is_closing:

@@ -9,6 +9,7 @@ whether or not there is anything to judge.
 import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -125,8 +126,9 @@ class Sweep:
         writer.has_content = state.has_content
         ending = Ending.CANCELLED if state.is_cancel_asked else Ending.INTERRUPTED
         problem = stream_problem(ending, "its worker died", birth.id)
-        writer.end(ending, problem, dialect.last_frame(ending, problem))
         ended = msgspec.structs.replace(state, ending=ending, problem=problem, usage=usage)
+        writer.on_receipt = partial(self._tell, writer, ended)
+        writer.end(ending, problem, dialect.last_frame(ending, problem))
         self._errands.run(self._settle(writer, ended))
 
     async def _said_bytes(self, stream: StreamId, dialect: Dialect) -> int:
@@ -137,11 +139,8 @@ class Sweep:
             after = page.events[-1].id
         return count
 
-    async def _settle(self, writer: Writer, state: State) -> None:
-        """At once, where it can be: a dead stream still counts as one of so many at a time."""
-        with suppress(TimeoutError):  # a later round does it
-            async with asyncio.timeout(_SETTLE_WITHIN_S):
-                await writer.done.wait()
+    def _tell(self, writer: Writer, state: State) -> None:
+        """Once the store has the end, however late: there is no receipt after that one."""
         if writer.phase is Phase.ENDED:
             assert state.ending is not None, "it has ended"
             age_s = self._clock.now() - state.birth.created_at
@@ -149,6 +148,13 @@ class Sweep:
             if (use := use_of(state)) is not None:
                 self._observer.charged(state.birth, use.microdollars)
             self._tally.ended(state.birth, state.ending, state.problem)
+
+    async def _settle(self, writer: Writer, state: State) -> None:
+        """At once, where it can be: a dead stream still counts as one of so many at a time."""
+        with suppress(TimeoutError):  # a later round does it
+            async with asyncio.timeout(_SETTLE_WITHIN_S):
+                await writer.done.wait()
+        if writer.phase is Phase.ENDED:
             await settle(self._ledger, writer.birth.id, state)
 
     async def _settle_ended(self, streams: list[StreamId]) -> None:

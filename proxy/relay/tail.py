@@ -68,8 +68,10 @@ class Tail:
         self.last_id = last_id
         self.ending: Ending | None = None
         self.is_erased = False
-        self.was_read = False
-        """Whether anybody here has begun to read it."""
+        self.read_to = 0
+        """The newest event that a cursor here had given out when it was closed."""
+        self.readers = 0
+        """How many cursors here are still reading."""
         self.watch: Watch | None = None
         self.holders = 0
         """How many use it: its producer, its cursors."""
@@ -88,6 +90,11 @@ class Tail:
     def is_in_doubt(self) -> bool:
         """Whether the journal may hold more than `last_id`."""
         return self.doubts != self._settled_doubts
+
+    @property
+    def unread(self) -> int:
+        """How many of the newest events nobody here has read, or is reading."""
+        return 0 if self.readers else self.last_id - self.read_to
 
     def batch_after(self, after: int) -> Batch | None:
         """The events that follow `after`, if the next one is here."""

@@ -1,8 +1,8 @@
 """What a worker made lately: how much, how promptly, and what went wrong.
 
 Owns the few numbers that a report carries for whoever looks at the proxy, all of bounded size. It
-never holds a prompt, an answer, or a provider's own words. What surprises: a gap is the silence
-between two reads from a provider, so events that came together count as one.
+never holds a prompt, an answer, or a provider's own words. What surprises: how long was waited is
+not counted here: it is the difference between what ``/metrics`` has counted now and had then.
 """
 
 from bisect import bisect_left
@@ -13,12 +13,10 @@ from typing import Final
 
 import msgspec
 
+from proxy.observe.counts import Counts
+from proxy.observe.metrics import FIRST_WAITS, GAPS, MICRO, WAIT_BOUNDS, WAIT_STEPS
 from proxy.stream import Birth, Ending, Problem
 
-_STEPS: Final = 4
-WAIT_BOUNDS_S: Final = tuple(0.001 * 2 ** (step / _STEPS) for step in range(16 * _STEPS + 1))
-"""Where one count of waits ends and the next begins: from 1 ms to 66 s, by the fourth root of two.
-Chosen: a quantile is right to a tenth, and 66 counts are 140 bytes of a report."""
 _LOOKS: Final = 5
 """What waits are told of: the last 10 s, at a look every 2 s. Chosen: enough of them for a p99."""
 _MINUTES: Final = 10
@@ -48,6 +46,7 @@ class ProviderTally(msgspec.Struct, frozen=True):
     ended: int
     """Over the last ten minutes, with those that failed."""
     failed: int
+    """What was interrupted is not in it: that is a worker's doing."""
 
 
 class Lately(msgspec.Struct, frozen=True):
@@ -56,10 +55,10 @@ class Lately(msgspec.Struct, frozen=True):
     events_per_s: float
     """Since the look before."""
     first_waits: Sequence[int]
-    """From the question to the first content, over the last 10 s: a count for each stretch of
-    `WAIT_BOUNDS_S`, and one for what is beyond."""
+    """Times to first token, over the last 10 s: a count for each stretch of `WAIT_BOUNDS`, and one
+    for what is beyond."""
     gaps: Sequence[int]
-    """The same of the silence between two reads."""
+    """The same of times between tokens."""
     providers: Mapping[str, ProviderTally]
     troubles: Sequence[Trouble]
     """The newest last."""
@@ -68,11 +67,11 @@ class Lately(msgspec.Struct, frozen=True):
 class Tally:
     """See the module. `now` tells Unix seconds."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], counts: Counts) -> None:
         self._now = now
-        self._first_waits = _none()
-        self._gaps = _none()
-        self._looks: deque[tuple[list[int], list[int]]] = deque(maxlen=_LOOKS)
+        self._counts = counts
+        self._looks = deque([self._waited()], maxlen=_LOOKS + 1)
+        """All waits there ever were, at each look: another worker has perhaps begun the sheet."""
         self._minutes: deque[tuple[int, Counter[str], Counter[str]]] = deque(maxlen=_MINUTES)
         """For each minute: ends and failures, by provider."""
         self._troubles: deque[Trouble] = deque(maxlen=_TROUBLES_MAX)
@@ -81,14 +80,6 @@ class Tally:
         self._seen_at: float | None = None
 
     # --- what happens -----------------------------------------------------------------------
-
-    def heard_first(self, wait_s: float) -> None:
-        """The first content came."""
-        self._first_waits[bisect_left(WAIT_BOUNDS_S, wait_s)] += 1
-
-    def heard(self, gap_s: float) -> None:
-        """More came."""
-        self._gaps[bisect_left(WAIT_BOUNDS_S, gap_s)] += 1
 
     def ended(
         self,
@@ -107,7 +98,7 @@ class Tally:
         ends, failures = self._minute(now)
         ends[birth.provider] += 1
         if problem is not None and ending in {Ending.FAILED, Ending.INTERRUPTED}:
-            failures[birth.provider] += 1
+            failures[birth.provider] += ending is Ending.FAILED
             model = birth.model[:_NAME_CHARS_MAX]
             trouble = Trouble(now, problem.code, problem.status, model, birth.provider)
             self._troubles.append(trouble)
@@ -129,15 +120,18 @@ class Tally:
         made, self._seen_events = events - self._seen_events, events
         passed_s = 0.0 if self._seen_at is None else clock_s - self._seen_at
         self._seen_at = clock_s
-        self._looks.append((self._first_waits, self._gaps))
-        self._first_waits, self._gaps = _none(), _none()
+        self._looks.append(self._waited())
+        first_waits, gaps = map(_since, self._looks[0], self._looks[-1])
         return Lately(
             events_per_s=round(made / passed_s, 1) if passed_s > 0 else 0.0,
-            first_waits=added(first for first, _ in self._looks),
-            gaps=added(gaps for _, gaps in self._looks),
+            first_waits=first_waits,
+            gaps=gaps,
             providers=self._providers(running, int(self._now() // 60)),
             troubles=tuple(self._troubles),
         )
+
+    def _waited(self) -> tuple[list[int], list[int]]:
+        return self._counts.counted(FIRST_WAITS), self._counts.counted(GAPS)
 
     def _providers(self, running: Counter[str], minute: int) -> Mapping[str, ProviderTally]:
         ended: Counter[str] = Counter()
@@ -152,13 +146,13 @@ class Tally:
         }
 
 
-def _none() -> list[int]:
-    return [0] * (len(WAIT_BOUNDS_S) + 1)
+def _since(then: Sequence[int], now: Sequence[int]) -> list[int]:
+    return [count - before for before, count in zip(then, now, strict=True)]
 
 
 def added(counts: Iterable[Sequence[int]]) -> list[int]:
     """Counts of waits, place by place. Of another version's they may be fewer or more."""
-    total = _none()
+    total = [0] * (len(WAIT_BOUNDS) + 1)
     for each in counts:
         for place, count in enumerate(each[: len(total)]):
             total[place] += count
@@ -171,6 +165,6 @@ def quantile_s(counts: Sequence[int], share: float) -> float | None:
     if total == 0:
         return None
     place = bisect_left(list(accumulate(counts)), share * total)
-    if place >= len(WAIT_BOUNDS_S):
-        return WAIT_BOUNDS_S[-1]
-    return WAIT_BOUNDS_S[place] / 2 ** (0.5 / _STEPS if place else 0)
+    if place >= len(WAIT_BOUNDS):
+        return WAIT_BOUNDS[-1] / MICRO
+    return WAIT_BOUNDS[place] / MICRO / 2 ** (0.5 / WAIT_STEPS if place else 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.bench import admission
 from tests.bench.contenders import nginx_program, project_root
 from tests.bench.job import Plan, read_model
 from tests.bench.load import Notes, Stream
@@ -81,6 +82,15 @@ def test_the_bench_speaks_the_other_dialect_too(tmp_path: Path) -> None:
 
     assert report.failures == []
     assert [set(summary) for summary in report.loads.values()] == [{"midstream"}]
+
+
+def test_an_admission_costs_one_round_trip_under_however_many_limits() -> None:
+    figures = asyncio.run(admission.measure(20, 1))
+
+    assert set(figures) == {"no limit", "six limits"}
+    for (round_,) in figures.values():
+        assert round_["round_trips_per_admission"] == 1
+        assert round_["worker_us_per_admission"] > 0
 
 
 def test_a_plan_survives_its_way_through_a_models_name() -> None:

@@ -40,7 +40,7 @@ def read(text: str) -> Config:
 
 def standings(config: Config, **left: int) -> list[Standing]:
     return [
-        Standing(limit, left.get(limit.kind.value, limit.amount), 7200.0)
+        Standing(limit, limit.amount - left.get(limit.kind.value, limit.amount), 7200.0)
         for limit in all_limits(config)
     ]
 

@@ -76,7 +76,7 @@ def test_workers_are_added_up() -> None:
 
 def test_the_pools_come_by_how_much_of_them_is_used() -> None:
     def left(pool: str, kind: Kind, remaining: int) -> Standing:
-        return Standing(Limit(pool, kind, 100), remaining, 1.0)
+        return Standing(Limit(pool, kind, 100), 100 - remaining, 1.0)
 
     standings = [
         left("key:calm", Kind.REQUESTS_PER_MINUTE, 90),
@@ -108,7 +108,7 @@ def test_however_much_there_is_a_picture_is_small_and_says_what_is_left_out() ->
     providers = {f"{n}{name}"[:64]: ProviderTally(1, 1, 1) for n in range(20)}
     reports = [make_busy(providers=providers, troubles=troubles) for _ in range(60)]
     standings = [
-        Standing(Limit(f"key:{n:0>64}", kind, 10**12), 10**11, 1e6)
+        Standing(Limit(f"key:{n:0>64}", kind, 10**12), 9 * 10**11, 1e6)
         for n in range(90)
         for kind in Kind
     ]

@@ -11,13 +11,13 @@ from proxy.policy.quotas import Kind, Limit, Standing
 
 NOW = 1_790_000_000.0
 STANDINGS = (
-    Standing(Limit("key:a", Kind.REQUESTS_PER_MINUTE, 60), 59, 0.9995),
-    Standing(Limit("all", Kind.REQUESTS_PER_MINUTE, 1000), 12, 59.28),
-    Standing(Limit("team:t", Kind.TOKENS_PER_MINUTE, 6000), 5000, 10.0),
-    Standing(Limit("team:t", Kind.TOKENS_PER_DAY, 90_000), 700, 7200.0),
-    Standing(Limit("team:t", Kind.CONCURRENT_STREAMS, 3), 0, 1.0),
-    Standing(Limit("key:a", Kind.USD_PER_MONTH, 10**15), 10**15, 100_000.5),
-    Standing(Limit("all", Kind.USD_PER_DAY, 5_000_000), 4, 100.0),
+    Standing(Limit("key:a", Kind.REQUESTS_PER_MINUTE, 60), 1, 0.9995),
+    Standing(Limit("all", Kind.REQUESTS_PER_MINUTE, 1000), 988, 59.28),
+    Standing(Limit("team:t", Kind.TOKENS_PER_MINUTE, 6000), 1000, 10.0),
+    Standing(Limit("team:t", Kind.TOKENS_PER_DAY, 90_000), 89_300, 7200.0),
+    Standing(Limit("team:t", Kind.CONCURRENT_STREAMS, 3), 3, 1.0),
+    Standing(Limit("key:a", Kind.USD_PER_MONTH, 10**15), 0, 100_000.5),
+    Standing(Limit("all", Kind.USD_PER_DAY, 5_000_000), 4_999_996, 100.0),
 )
 _ITEM = re.compile(
     r'"[a-z_]+"(;[a-z]+=([0-9]{1,15}|"[a-z-]+"))+(, "[a-z_]+"(;[a-z]+=([0-9]{1,15}|"[a-z-]+"))+)*'

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from proxy.errors import ConfigInvalid, ProviderRefused
 from proxy.observe import Names, Observer
 from proxy.observe.counts import Counts
 from proxy.observe.exposition import expose
-from proxy.observe.metrics import METRICS, Kind
+from proxy.observe.metrics import GAPS, METRICS, Kind
 from proxy.policy.routes import Route, Routes, Target
 from proxy.stream import Birth, Ending, StreamId, Usage
 from tests.scrape import Scraped, read_metrics
 
 STREAM = StreamId("st_00000000000000000000000000")
 USAGE = Usage(input_tokens=50, output_tokens=7, cached_input_tokens=20, reasoning_tokens=3)
+GUESS = Usage(input_tokens=5, output_tokens=2, is_estimate=True)
+QUOTAS = ("midstream_quota_used", "midstream_quota_limit")
+"""What no process counts: the store is asked."""
 DASHBOARD = Path(proxy.__file__).parent / "web" / "grafana.json"
 
 
@@ -53,7 +57,8 @@ def counting() -> Observer:
 
 
 def told(observer: Observer) -> Scraped:
-    return read_metrics(observer.counts.exposition().decode())
+    used = {name: [(("key:ann", "usd_per_day"), (2_500_000,))] for name in QUOTAS}
+    return read_metrics(observer.counts.exposition(used).decode())
 
 
 def tell_everything(observer: Observer) -> None:
@@ -71,7 +76,9 @@ def tell_everything(observer: Observer) -> None:
     pace.accepted(pace.now())
     pace.spoke()
     observer.stream_ended(birth(), Ending.COMPLETED, "", 12, 1.5, USAGE, bytes_kept=4000)
-    observer.stream_unread(birth(), USAGE)
+    observer.sweep_ended(birth(), Ending.INTERRUPTED, GUESS, 0.5)
+    observer.stream_unread(birth(), USAGE, 1)
+    observer.stream_unread(birth(), USAGE, 0.6)
     observer.charged(birth(), 1234)
     observer.refused("tokens_per_minute", "key:ann")
     observer.reader_came("sse", 3)
@@ -103,7 +110,8 @@ def test_names_say_what_they_count_and_in_which_unit() -> None:
     for metric in METRICS:
         assert metric.name.startswith("midstream_")
         assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER)
-        assert (metric.scale == 1_000_000) == metric.name.endswith("_seconds")
+        is_fraction = metric.name.endswith("_seconds") or metric.name in QUOTAS
+        assert (metric.scale == 1_000_000) == is_fraction
         assert list(metric.bounds) == sorted(set(metric.bounds))
         assert metric.meaning.endswith(".")
     assert len({metric.name for metric in METRICS}) == len(METRICS)
@@ -117,17 +125,20 @@ def test_facts_are_counted_exactly() -> None:
 
     scraped = told(observer)
     route = {"provider": "openai", "model": "gpt-5"}
-    assert scraped.total("midstream_tokens_total", type="input", **route) == 100
+    assert scraped.total("midstream_tokens_total", type="input", **route) == 110
     assert scraped.total("midstream_tokens_total", type="cached_input", **route) == 40
-    assert scraped.total("midstream_tokens_total", type="output", **route) == 14
+    assert scraped.total("midstream_tokens_total", type="output", **route) == 18
+    assert scraped.total("midstream_guessed_tokens_total", type="input", **route) == 10
+    assert scraped.total("midstream_guessed_tokens_total", type="output", **route) == 4
     assert scraped.total("midstream_owner_tokens_total", owner="ann", type="reasoning") == 6
     assert scraped.total("midstream_streams_ended_total", ending="completed") == 2
     assert scraped.total("midstream_streams_running") == 0
     assert scraped.total("midstream_stream_bytes_sum") == 8000
-    assert scraped.total("midstream_stream_duration_seconds_sum") == 3.0
+    assert scraped.total("midstream_stream_duration_seconds_sum") == 4.0
     assert scraped.total("midstream_creates_total", transport="http", status="4xx") == 2
     assert scraped.total("midstream_creates_total", transport="websocket", status="2xx") == 2
-    assert scraped.total("midstream_wasted_tokens_total", **route) == 14
+    assert scraped.total("midstream_wasted_tokens_total", **route) == 22
+    assert scraped.total("midstream_wasted_streams_total", **route) == 2
     assert scraped.total("midstream_cost_microdollars_total", **route) == 2468
     refused = {"pool": "key:ann", "kind": "tokens_per_minute"}
     assert scraped.total("midstream_quota_refusals_total", **refused) == 2
@@ -175,7 +186,7 @@ def test_a_thousand_hostile_names_make_one_series() -> None:
     assert scraped.total("midstream_streams_ended_total", provider="other") == 1000
     assert scraped.total("midstream_owner_streams_total", owner="other") == 1000
     assert len(scraped.series("midstream_requests_total")) == 1
-    assert "any/1" not in observer.counts.exposition().decode()
+    assert "any/1" not in observer.counts.exposition({}).decode()
 
 
 def test_a_config_of_very_many_names_fills_no_sheet() -> None:
@@ -186,13 +197,13 @@ def test_a_config_of_very_many_names_fills_no_sheet() -> None:
     for name in everything:
         asked = birth(model=name, owner=name, provider=everything[0])
         counts.began(asked)
-        counts.wasted(asked, USAGE)
+        counts.wasted(asked, USAGE, 1)
         for dialect in ("openai.chat", "anthropic.messages"):
             for ending in Ending:
                 spoken = msgspec.structs.replace(asked, dialect=dialect)
                 counts.ended(spoken, ending, 1.0, USAGE)
 
-    scraped = read_metrics(counts.exposition().decode())
+    scraped = read_metrics(counts.exposition({}).decode())
     assert scraped.total("midstream_metrics_overflows_total") == 0
     assert len(scraped.series("midstream_streams_started_total")) == 101
     assert scraped.total("midstream_streams_started_total") == 500
@@ -204,7 +215,7 @@ def test_series_that_find_no_room_are_counted_as_missing() -> None:
     for number in range(100_000):
         counts.add("midstream_requests_total", "GET", f"/{number}", "200")
 
-    scraped = read_metrics(counts.exposition().decode())
+    scraped = read_metrics(counts.exposition({}).decode())
     told_of = scraped.total("midstream_requests_total")
     assert 1000 < told_of < 100_000
     assert told_of + scraped.total("midstream_metrics_overflows_total") == 100_000
@@ -226,13 +237,31 @@ def test_a_value_is_in_the_first_bucket_that_reaches_it(value: int, bound: str) 
 
     counts.distribution("midstream_stream_events", "openai.chat").add(value)
 
-    scraped = read_metrics(counts.exposition().decode())
+    scraped = read_metrics(counts.exposition({}).decode())
     reached = [
         dict(labels)["le"]
         for (name, labels), number in scraped.samples.items()
         if name == "midstream_stream_events_bucket" and number == 1
     ]
     assert reached[0] == bound
+
+
+def test_waits_are_kept_finely_and_told_at_each_doubling() -> None:
+    counts = Counts()
+    for microseconds in (900, 1001, 1999, 2001, 10**9):
+        counts.distribution(GAPS, "openai", "gpt-5").add(microseconds)
+
+    scraped = read_metrics(counts.exposition({}).decode())
+
+    told_bounds = {
+        float(dict(labels)["le"]): number
+        for (name, labels), number in scraped.samples.items()
+        if name == f"{GAPS}_bucket"
+    }
+    assert sorted(told_bounds)[:-1] == [0.001 * 2**power for power in range(17)]
+    assert [told_bounds[0.001], told_bounds[0.002], told_bounds[0.004]] == [1, 3, 4]
+    assert told_bounds[math.inf] == 5
+    assert [place for place, count in enumerate(counts.counted(GAPS)) if count] == [0, 1, 4, 5, 65]
 
 
 def test_the_dashboard_asks_only_for_what_is_told() -> None:
@@ -266,5 +295,6 @@ def test_the_dashboard_asks_only_for_what_is_told() -> None:
     assert untold == {
         "midstream_streams_started_total",
         "midstream_wasted_streams_total",
+        "midstream_quota_pools_untold",
         "midstream_build_info",
     }

@@ -99,6 +99,7 @@ def test_what_was_used_beyond_the_hold_is_a_debt_that_drains_first() -> None:
     limit = bucket_limit(1000)
     in_debt = taken(taken(Bucket(), limit, 1000, START_MS), limit, 500, START_MS)
     assert standing(in_debt, limit, START_MS).remaining == 0
+    assert standing(in_debt, limit, START_MS).used == 1500
     assert wait_ms(in_debt, limit, 1, START_MS) == 30_060
     assert standing(in_debt, limit, START_MS + 60_000).remaining == 500
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.relay.tally import WAIT_BOUNDS_S, Lately, Tally, quantile_s
+from proxy.observe.counts import Counts, Distribution
+from proxy.observe.metrics import FIRST_WAITS, GAPS, WAIT_BOUNDS
+from proxy.relay.tally import Lately, Tally, quantile_s
 from proxy.stream import Birth, Ending, Problem, new_stream_id
 
 NOON = 1_700_000_000.0
@@ -30,8 +32,16 @@ class Clock:
         return self.at
 
 
-def make_tally() -> Tally:
-    return Tally(Clock().now)
+def make_tally(counts: Counts | None = None) -> Tally:
+    return Tally(Clock().now, counts or Counts())
+
+
+def waits(counts: Counts, *, model: str = "demo") -> tuple[Distribution, Distribution]:
+    """Times to first token, and between tokens."""
+    return (
+        counts.distribution(FIRST_WAITS, "said", model),
+        counts.distribution(GAPS, "said", model),
+    )
 
 
 def look(tally: Tally, *, events: int = 0, clock_s: float = 0) -> Lately:
@@ -51,53 +61,66 @@ def test_the_pace_is_of_the_time_between_two_looks_and_an_end_changes_nothing_of
     assert paces == [0.0, 30.0, 5.0, 0.0]
 
 
-def test_waits_are_told_of_for_five_looks() -> None:
-    tally = make_tally()
-    tally.heard_first(0.5)
-    tally.heard(0.02)
-    tally.heard(0.02)
+def test_waits_of_all_models_are_told_of_for_five_looks() -> None:
+    counts = Counts()
+    tally = make_tally(counts)
+    waits(counts)[0].add(500_000)
+    for model in ("demo", "other"):
+        waits(counts, model=model)[1].add(20_000)
 
     sums = [(sum(one.first_waits), sum(one.gaps)) for one in (look(tally) for _ in range(6))]
 
     assert sums == [(1, 2)] * 5 + [(0, 0)]
 
 
+def test_waits_that_a_worker_before_had_counted_are_not_told_of() -> None:
+    counts = Counts()
+    waits(counts)[1].add(20_000)
+    tally = make_tally(counts)
+    waits(counts)[1].add(30_000)
+
+    assert sum(look(tally).gaps) == 1
+
+
 @given(st.lists(st.floats(0.001, 60), min_size=1, max_size=200), st.sampled_from([0.5, 0.99]))
-def test_a_quantile_is_right_to_a_tenth(waits: list[float], share: float) -> None:
-    tally = make_tally()
-    for wait_s in waits:
-        tally.heard(wait_s)
+def test_a_quantile_is_right_to_a_tenth(waited: list[float], share: float) -> None:
+    counts = Counts()
+    tally = make_tally(counts)
+    for wait_s in waited:
+        waits(counts)[1].add(round(wait_s * 1_000_000))
 
     found = quantile_s(look(tally).gaps, share)
 
-    ordered = sorted(waits)
+    ordered = sorted(waited)
     exact = ordered[max(-int(-share * len(ordered) // 1), 1) - 1]
     assert found == pytest.approx(exact, rel=0.1)
 
 
 def test_a_quantile_of_nothing_is_none_and_beyond_the_bounds_it_is_the_last_of_them() -> None:
-    tally = make_tally()
-    tally.heard(1e6)
+    counts = Counts()
+    tally = make_tally(counts)
+    waits(counts)[1].add(10**12)
 
     assert quantile_s([], 0.5) is None
-    assert quantile_s(look(tally).gaps, 0.5) == WAIT_BOUNDS_S[-1]
+    assert quantile_s(look(tally).gaps, 0.5) == WAIT_BOUNDS[-1] / 1_000_000
 
 
 def test_ends_and_failures_of_a_provider_are_told_of_for_ten_minutes() -> None:
     clock = Clock()
-    tally = Tally(clock.now)
+    tally = Tally(clock.now, Counts())
     tally.ended(make_birth(), Ending.COMPLETED, None)
     clock.at = NOON + 60
     tally.ended(make_birth(), Ending.FAILED, BROKEN)
     tally.ended(make_birth(), Ending.CANCELLED, Problem(499, "c", "."))
+    tally.ended(make_birth(), Ending.INTERRUPTED, Problem(502, "stream_interrupted", "."))
 
     def told(now: float) -> tuple[int, int] | None:
         clock.at = now
         found = look(tally).providers.get("said")
         return None if found is None else (found.ended, found.failed)
 
-    assert told(NOON + 60) == (3, 1)
-    assert told(NOON + 600) == (2, 1)
+    assert told(NOON + 60) == (4, 1)
+    assert told(NOON + 600) == (3, 1)
     assert told(NOON + 660) is None
 
 
@@ -113,13 +136,14 @@ def test_troubles_are_the_newest_and_an_end_that_another_worker_wrote_is_none() 
 
 
 def test_the_largest_of_it_is_small() -> None:
-    tally = make_tally()
+    counts = Counts()
+    tally = make_tally(counts)
     for number in range(40):
         birth = make_birth(model="m" * 200, provider=f"{number:0>64}")
         tally.ended(birth, Ending.FAILED, BROKEN)
     for _ in range(1_000):
-        for wait_s in WAIT_BOUNDS_S:
-            tally.heard(wait_s)
-            tally.heard_first(wait_s)
+        for wait in WAIT_BOUNDS:
+            for each in waits(counts):
+                each.add(wait)
 
     assert len(msgspec.json.encode(look(tally))) < 9 * 1024

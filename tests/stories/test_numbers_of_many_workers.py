@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tests.talking import talking_openly
 WORKERS = 3
 INPUT, CACHED, OUTPUT = 2048, 1920, 4
 """What the recording ``usage`` says."""
-EVENTS = 5
+QUICK = {"provider": "quick", "model": "quick/*"}
 
 CONFIG = (
     f'[server]\nworkers = {WORKERS}\n[store]\npath = "data"\n'
@@ -90,6 +90,13 @@ async def cancel_one(url: str) -> None:
             assert (await answer.json())["ending"] == "cancelled"
 
 
+async def usages(url: str) -> list[dict[str, Any]]:
+    """What each stream has used, by its own account; those that used nothing left out."""
+    async with session() as http, http.get(f"{url}/v1/streams?limit=100") as answer:
+        streams = (await answer.json())["data"]
+    return [stream["usage"] for stream in streams if stream["usage"] is not None]
+
+
 def worker_of(served: Served, stream: str) -> int:
     """The process that produces `stream`."""
     log = served.log.read_text().splitlines()
@@ -118,9 +125,30 @@ def test_the_sum_over_all_workers_is_exact_whoever_is_asked(tmp_path: Path) -> N
             for name in ("midstream_streams_ended_total", "midstream_tokens_total"):
                 assert again.total(name) == first.total(name)
         check_streams(again)
+        check_tokens(again, await usages(url))
         check_readers(again)
 
     with serving(tmp_path, CONFIG) as served:
+        asyncio.run(scenario(served.url))
+
+
+def test_what_is_made_after_its_last_reader_has_left_is_wasted(tmp_path: Path) -> None:
+    config = '[store]\nurl = "memory://"\n' + scripted("slow", model="slow", events_per_s=200)
+
+    async def scenario(url: str) -> None:
+        async with session() as http:
+            whole = await ask(http, url, "slow/long")
+            await read_sse(http, url, whole, 0, None)
+            stream = await ask(http, url, "slow/long")
+            await read_sse(http, url, stream, 0, 10)
+        told = await scraped_when(
+            url, lambda scraped: scraped.total("midstream_wasted_tokens_total") > 0
+        )
+        made = (await usages(url))[0]["output_tokens"]
+        assert 0.8 * made < told.total("midstream_wasted_tokens_total") < made
+        assert told.total("midstream_wasted_streams_total") == 0
+
+    with serving(tmp_path, config) as served:
         asyncio.run(scenario(served.url))
 
 
@@ -134,12 +162,8 @@ def check_streams(told: Scraped) -> None:
     assert told.total("midstream_streams_started_total") == 15
     assert told.total("midstream_owner_streams_total", owner="local") == 15
     assert told.total("midstream_streams_running") == 0
-    quick = {"provider": "quick", "model": "quick/*"}
-    for kind, tokens in (("input", INPUT), ("cached_input", CACHED), ("output", OUTPUT)):
-        assert told.total("midstream_tokens_total", type=kind, **quick) == 12 * tokens
-        assert told.total("midstream_owner_tokens_total", type=kind, owner="local") == 12 * tokens
     assert told.total("midstream_wasted_streams_total") == 1
-    assert told.total("midstream_wasted_tokens_total", **quick) == OUTPUT
+    assert told.total("midstream_wasted_tokens_total", **QUICK) == OUTPUT
     assert told.total("midstream_creates_total", transport="http", status="2xx") == 12
     assert told.total("midstream_creates_total", transport="http", status="5xx") == 2
     assert told.total("midstream_creates_total", transport="http", status="4xx") == 2
@@ -147,9 +171,25 @@ def check_streams(told: Scraped) -> None:
     assert told.total("midstream_creates_total", transport="websocket", status="4xx") == 1
     failed = {"provider": "broken", "status": "503"}
     assert told.total("midstream_provider_errors_total", **failed) == 2
-    assert told.total("midstream_time_to_first_token_seconds_count", **quick) == 12
+    assert told.total("midstream_time_to_first_token_seconds_count", **QUICK) == 12
     assert told.total("midstream_stream_events_count") == 15
     assert told.total("midstream_workers") == WORKERS
+
+
+def check_tokens(told: Scraped, said: Sequence[dict[str, Any]]) -> None:
+    """What the streams say of themselves: 12 with a count, and a guess for the cancelled one."""
+    for kind, tokens in (("input", INPUT), ("cached_input", CACHED), ("output", OUTPUT)):
+        assert told.total("midstream_tokens_total", type=kind, **QUICK) == 12 * tokens
+    (guess,) = (usage for usage in said if usage.get("is_estimate", False))
+    assert guess["input_tokens"] > 0
+    assert guess["output_tokens"] > 0
+    for kind in ("input", "cached_input", "output", "reasoning"):
+        tokens = sum(usage.get(f"{kind}_tokens", 0) for usage in said)
+        assert told.total("midstream_tokens_total", type=kind) == tokens
+        assert told.total("midstream_owner_tokens_total", type=kind, owner="local") == tokens
+        guessed = told.total("midstream_guessed_tokens_total", type=kind, provider="slow")
+        assert guessed == guess.get(f"{kind}_tokens", 0)
+        assert told.total("midstream_guessed_tokens_total", type=kind) == guessed
 
 
 def check_readers(told: Scraped) -> None:
