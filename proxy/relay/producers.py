@@ -15,6 +15,7 @@ from proxy.errors import (
 from proxy.observe import Observer
 from proxy.policy.quotas import Ask
 from proxy.relay.committer import Committer
+from proxy.relay.course import course_of
 from proxy.relay.errands import Errands
 from proxy.relay.estimate import use_of
 from proxy.relay.lifecycle import Phase
@@ -248,6 +249,7 @@ class Producers(Mapping[StreamId, Producer]):
             self._clock.now() - birth.created_at,
             writer.usage,
             bytes_kept=writer.bytes_kept,
+            course=lambda: course_of(producer),
         )
         del self._running[birth.id]
         self._readers.let_go(writer.tail)
