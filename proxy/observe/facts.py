@@ -136,7 +136,7 @@ class Observer:
             counts.ended(birth, ending, lasted_s, usage)
             counts.distribution("midstream_stream_events", birth.dialect).add(events)
             counts.distribution("midstream_stream_bytes", birth.dialect).add(bytes_kept)
-            if self.traces is not None:
+            if self.traces is not None and self.traces.wants(birth):
                 ended = Ended(birth, ending, code, events, lasted_s, usage, course())
                 self.traces.ended(ended, counts.clock())
         self._tell(
@@ -222,7 +222,7 @@ class Observer:
     ) -> None:
         """A stream was left by its worker, and this one wrote its ending."""
         self.counts.ended(birth, ending, age_s, usage)
-        if self.traces is not None:
+        if self.traces is not None and self.traces.wants(birth):
             ended = Ended(birth, ending, "", events, age_s, usage)
             self.traces.ended(ended, self.counts.clock())
         self._tell(logging.WARNING, "sweep_ended", stream=birth.id, ending=ending)

@@ -33,9 +33,9 @@ from proxy.errors import ConfigInvalid
 from proxy.observe.traces import Ended, Span
 from proxy.stream import Birth, Ending, StreamId
 
-_FLUSH_S = 5.0
+_FLUSH_S = 3.0
 """How long a process that stops waits for its last spans to be taken. Chosen: a collector that is
-well takes them in milliseconds, and one that is not holds up a restart no longer than a store."""
+well takes them in milliseconds, and one that is not may not hold up a restart."""
 _METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
 _STREAM: Final = "{stream}"
 """A stream's id in a route. What a client has written there is told only if it is one."""
@@ -86,11 +86,15 @@ class Spans:
         parent = self._w3c.extract(headers, Context()) if self._propagates else Context()
         return self._tracer.start_span(name, parent, SpanKind.SERVER, attributes)
 
+    def wants(self, birth: Birth) -> bool:
+        """See `Traces.wants`."""
+        parent = _parent(birth)
+        return parent is not None and parent.trace_flags.sampled
+
     def ended(self, ended: Ended, now_ns: int) -> None:
-        """See `Traces.ended`. Makes nothing of a stream that was not traced when it was made."""
+        """See `Traces.ended`."""
         parent = _parent(ended.birth)
-        if parent is None:
-            return
+        assert parent is not None, "it is wanted"
         course, until_ns = ended.course, time.time_ns()
         model = course.model if course else ended.birth.model
 

@@ -89,6 +89,10 @@ class Traces(Protocol):
         """A message of this kind has come on a WebSocket with this handshake. End the span."""
         ...
 
+    def wants(self, birth: Birth) -> bool:
+        """Whether an answer has a span: as the call that made it has one, or has none."""
+        ...
+
     def ended(self, ended: Ended, now_ns: int) -> None:
-        """An answer has ended; `now_ns` is that of `Counts.clock`."""
+        """An answer that is wanted has ended; `now_ns` is that of `Counts.clock`."""
         ...
