@@ -37,6 +37,11 @@ Board, Sheet
     What all processes of one server have counted, in memory that they share; one's part of it.
 Pace
     The times of one stream, while it is produced.
+Span, Course, Peer
+    What a trace has of one call, or of one answer; how an answer came, as its producer knows; who
+    is behind a provider.
+Particulars
+    What a provider calls an answer, and why it says that it stopped.
 Ending
     How a stream ended, exactly once: completed, failed, cancelled, interrupted.
 Problem

@@ -85,6 +85,7 @@ async def running_app(
     routes = _routes(config, dialects)
     observer.counts.know(_names(config, routes, dialects, identity))
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_tracing(config, observer, identity))
         store = await stack.enter_async_context(
             open_store(
                 config.store,
@@ -128,6 +129,20 @@ async def running_app(
             desk.refused = refusal
 
         yield App(asgi, switchboard, store, reload, refuse)
+
+
+@asynccontextmanager
+async def _tracing(config: Config, observer: Observer, identity: Identity) -> AsyncIterator[None]:
+    """While inside, what happens is traced, if that is wanted."""
+    if not config.traces.is_on:
+        yield
+        return
+    # its packages may not be there, and cost a quarter of a second and 20 MiB
+    from proxy.observe.spans import exporting  # noqa: PLC0415
+
+    async with exporting(identity.version, identity.id) as observer.traces:
+        yield
+    observer.traces = None
 
 
 def _reload_from(

@@ -5,7 +5,7 @@ Pure data. Nothing here knows where a stream is kept or how it is sent.
 
 import enum
 import re
-from typing import NewType
+from typing import NamedTuple, NewType
 
 import msgspec
 
@@ -88,6 +88,14 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether some of it is not, or not yet, the provider's own count."""
 
 
+class Particulars(NamedTuple):
+    """What a provider calls an answer, and why it says that it stopped. Empty where it did not."""
+
+    id: str = ""
+    model: str = ""
+    finish_reasons: tuple[str, ...] = ()
+
+
 class Price(msgspec.Struct, frozen=True, array_like=True):
     """Of a target, in micro-dollars for a million tokens."""
 
@@ -127,6 +135,8 @@ class Birth(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of the target that answers; what it costs is reckoned by it, whoever does that."""
     input_tokens_max: int = 0
     """How many tokens its request can be at most."""
+    trace: str | None = None
+    """The span of the call that made it, as a W3C ``traceparent``; None where nothing is traced."""
 
 
 class State(msgspec.Struct, frozen=True):

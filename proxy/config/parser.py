@@ -27,6 +27,7 @@ from proxy.config.tables import (
     Store,
     Streams,
 )
+from proxy.config.traces import Traces, read_traces
 from proxy.config.values import NOT_A_TABLE, Reader
 from proxy.errors import ConfigInvalid
 from proxy.policy.keys import Key
@@ -59,7 +60,7 @@ def parse(
     for section in document:
         if section not in _SECTIONS:
             problems.add((section,), f"is no section of this file{nearest(section, _SECTIONS)}")
-    reading = _Reading(document, problems, Reader(problems, env, read_file))
+    reading = _Reading(document, problems, Reader(problems, env, read_file), read_traces(env))
     config = reading.config()
     if config is None:
         raise ConfigInvalid(problems.sentences())
@@ -95,7 +96,10 @@ def _put(document: dict[str, Any], **overrides: object) -> None:
 class _Reading:
     """One document on its way to a `Config`."""
 
-    def __init__(self, document: dict[str, Any], problems: Problems, reader: Reader) -> None:
+    def __init__(
+        self, document: dict[str, Any], problems: Problems, reader: Reader, traces: Traces
+    ) -> None:
+        self._traces = traces
         self._document = document
         self._problems = problems
         self._reader = reader
@@ -139,6 +143,7 @@ class _Reading:
             pools=pools,
             off=tuple(self._off),
             warnings=self._problems.warnings(),
+            traces=self._traces,
         )
 
     def _section(self, name: str, struct: type[T]) -> T | None:

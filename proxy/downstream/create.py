@@ -14,7 +14,8 @@ import msgspec
 from proxy.downstream.desk import Desk
 from proxy.downstream.holding import hold
 from proxy.downstream.wishes import PASSED_ON_HEADERS, Wishes, read_wishes
-from proxy.errors import IdempotencyMismatch, StoreUnavailable
+from proxy.errors import IdempotencyMismatch, MalformedRequest, StoreUnavailable
+from proxy.observe import Span
 from proxy.policy.keys import Principal
 from proxy.policy.quotas import Standing
 from proxy.relay.ports import Claim, UpstreamRequest
@@ -40,6 +41,8 @@ class Call(msgspec.Struct, frozen=True):
     ask: Ask
     fingerprint: bytes
     """SHA-256 of path and body: what an idempotency key is bound to."""
+    span: Span | None = None
+    """Of the call, where it is traced."""
 
 
 class Made(NamedTuple):
@@ -62,8 +65,22 @@ def call_wishes(desk: Desk, headers: Mapping[str, str]) -> Wishes:
     )
 
 
+def dialect_at(desk: Desk, path: str) -> Dialect:
+    """The dialect that is asked in at `path`. Raises `MalformedRequest`."""
+    dialect = next((each for each in desk.dialects.values() if each.path == path), None)
+    if dialect is None:
+        known = ", ".join(sorted(each.path for each in desk.dialects.values()))
+        raise MalformedRequest(f"path must be one of {known}.", param="path")
+    return dialect
+
+
 def read_call(
-    principal: Principal, wishes: Wishes, dialect: Dialect, headers: Mapping[str, str], body: bytes
+    principal: Principal,
+    wishes: Wishes,
+    dialect: Dialect,
+    headers: Mapping[str, str],
+    body: bytes,
+    span: Span | None,
 ) -> Call:
     """The call that these make. Raises `MalformedRequest`, which names the field."""
     return Call(
@@ -73,6 +90,7 @@ def read_call(
         dialect=dialect,
         ask=dialect.read_ask(body),
         fingerprint=hashlib.sha256(dialect.path.encode() + b"\n" + body).digest(),
+        span=span,
     )
 
 
@@ -123,7 +141,10 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
         idempotency_key=wishes.idempotency_key,
         price=target.price,
         input_tokens_max=held.input_tokens,
+        trace=None if call.span is None else call.span.traceparent,
     )
+    if call.span is not None:
+        passed_on += call.span.passed_on(birth)
     request = UpstreamRequest(
         dialect=call.dialect.name,
         model=target.model,

@@ -4,6 +4,7 @@ import asyncio
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from proxy.downstream.tracing import end_request
 from proxy.observe import Observer
 from proxy.relay.ports import Entropy
 
@@ -26,6 +27,7 @@ class Front:
             await self._app(scope, receive, send)
         finally:
             del state["send"]  # it refers to the request, which refers to its state
+            end_request(scope)
             self._observer.served(
                 method=str(scope.get("method", "GET")),  # a handshake is one
                 route=str(scope.get("path_template", "")),

@@ -29,6 +29,7 @@ from proxy.downstream.folded import FoldedAnswer
 from proxy.downstream.problems import problem_answer
 from proxy.downstream.quota_headers import quota_headers
 from proxy.downstream.sse import EventStream, SseSettings
+from proxy.downstream.tracing import note_reading, note_stream, trace_request
 from proxy.errors import IdempotencyMismatch, MalformedRequest, QuotaExceeded, StreamGone
 from proxy.policy.quotas import Standing
 from proxy.relay.producer import Producer
@@ -59,9 +60,10 @@ async def _generate(desk: Desk, dialect: Dialect, request: Request) -> ASGIApp: 
     scope = request.scope
     headers = read_headers(scope)
     principal = authenticate(desk, headers)
+    span = trace_request(desk, scope, headers)
     wishes = call_wishes(desk, headers)
     body = await read_body(request, headers, desk.settings.body_bytes_max)
-    call = read_call(principal, wishes, dialect, headers, body)
+    call = read_call(principal, wishes, dialect, headers, body, span)
     if wishes.last_event_id is not None:
         state = await _find(desk, call)
         return await _answer(desk, scope, call, state, wishes.last_event_id, None)
@@ -115,7 +117,7 @@ async def _answer(
     """The stream as the client wants it: at once as JSON, whole, or event by event."""
     if state.is_erased:
         raise StreamGone
-    scope["state"]["stream"] = state.birth.id
+    note_stream(scope, state.birth)
     headers = stream_headers(state, desk.switchboard.clock.now())
     if call.wishes.is_async:
         return json_answer(202, view(state), [*headers, ("preference-applied", "respond-async")])
@@ -131,6 +133,7 @@ async def _answer(
         if failed is not None:
             return failed
     if not call.ask.is_streamed:
+        note_reading(scope, "json", 0)
         cursor = await desk.switchboard.follow(state, 0, transport="json", is_bound=True)
         cursor.principal = call.principal
         return FoldedAnswer(
@@ -140,6 +143,7 @@ async def _answer(
             headers,
             failure,
         )
+    note_reading(scope, "sse", after)
     cursor = await desk.switchboard.follow(state, after, transport="sse", is_bound=True)
     cursor.principal = call.principal
     hold: Hold | None

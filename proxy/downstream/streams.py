@@ -14,6 +14,7 @@ from proxy.downstream.desk import Desk
 from proxy.downstream.exchange import Answer, json_answer, read_headers, read_query
 from proxy.downstream.long_poll import POLL_LINGERS_S, LongPoll
 from proxy.downstream.sse import EventStream, SseSettings
+from proxy.downstream.tracing import note_reading, note_stream, trace_request
 from proxy.downstream.wishes import (
     check_tag,
     read_count,
@@ -92,10 +93,12 @@ async def _find(
     stream: str,
 ) -> tuple[Principal, State]:
     """The caller, and the stream if it may know of it. Credentials are checked on every call."""
-    principal = authenticate(desk, read_headers(request.scope))
+    headers = read_headers(request.scope)
+    principal = authenticate(desk, headers)
+    trace_request(desk, request.scope, headers)
     state = await desk.switchboard.state(read_stream_id(stream))
     must_own(principal, state)
-    request.scope["state"]["stream"] = state.birth.id
+    note_stream(request.scope, state.birth)
     return principal, state
 
 
@@ -118,6 +121,7 @@ async def _events(
     if state.is_erased:
         raise StreamGone
     named = stream_headers(state, desk.switchboard.clock.now())
+    note_reading(request.scope, "sse" if wants_sse else "long_poll", after)
     if not wants_sse:
         cursor = await desk.switchboard.follow(
             state, after, transport="long_poll", lingers_s=POLL_LINGERS_S

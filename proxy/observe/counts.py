@@ -214,20 +214,35 @@ class Counts:
 class Pace:
     """The times of one stream that runs here: called for each read, never for each event."""
 
-    __slots__ = ("_append_delay", "_begun_ns", "_between", "_first", "_heard_ns", "now")
+    __slots__ = (
+        "_append_delay",
+        "_between",
+        "_first",
+        "_heard_ns",
+        "began_ns",
+        "first_content_ns",
+        "first_read_ns",
+        "now",
+    )
 
     def __init__(self, counts: Counts, first: Distribution, between: Distribution) -> None:
         self.now = counts.clock
         self._append_delay = counts.append_delay
         self._first = first
         self._between = between
-        self._begun_ns = counts.clock()
         self._heard_ns = 0
+        self.began_ns = counts.clock()
+        self.first_read_ns = 0
+        """When the first events came; 0 before."""
+        self.first_content_ns = 0
+        """When the store had the first content; 0 before."""
 
     def heard(self, at_ns: int) -> None:
         """A read at this moment has brought events, and there is content."""
         if self._heard_ns:
             self._between.add((at_ns - self._heard_ns) // 1000)
+        else:
+            self.first_read_ns = at_ns
         self._heard_ns = at_ns
 
     def paused(self) -> None:
@@ -240,7 +255,8 @@ class Pace:
 
     def spoke(self) -> None:
         """The store has the first content."""
-        self._first.add((self.now() - self._begun_ns) // 1000)
+        self.first_content_ns = self.now()
+        self._first.add((self.first_content_ns - self.began_ns) // 1000)
 
 
 def is_momentary(key: bytes) -> bool:

@@ -6,13 +6,14 @@ message, because foreign ones quote what they choke on.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TextIO
 
 from proxy.errors import ConfigInvalid, MidstreamError, ProviderRefused, ProviderStalled
 from proxy.observe.board import Board
 from proxy.observe.counts import Counts, Pace
 from proxy.observe.lines import Value, place_of, send_lines_to
+from proxy.observe.traces import Course, Ended, Traces
 from proxy.stream import Birth, Ending, StreamId, Usage
 
 _CAUSES_MAX = 10  # chosen: ends a circle of causes, and a group of thousands
@@ -23,6 +24,8 @@ class Observer:
 
     def __init__(self, logger: logging.Logger) -> None:
         self.counts = Counts()
+        self.traces: Traces | None = None
+        """What makes spans, where somebody wants them."""
         self._logger = logger
 
     def count_on(self, board: Board, sheet: int | None) -> None:
@@ -124,6 +127,7 @@ class Observer:
         usage: Usage | None,
         *,
         bytes_kept: int,
+        course: Callable[[], Course],
     ) -> None:
         """A producer is done. `ending` is None if it lost its stream to another worker."""
         counts = self.counts
@@ -132,6 +136,9 @@ class Observer:
             counts.ended(birth, ending, lasted_s, usage)
             counts.distribution("midstream_stream_events", birth.dialect).add(events)
             counts.distribution("midstream_stream_bytes", birth.dialect).add(bytes_kept)
+            if self.traces is not None and self.traces.wants(birth):
+                ended = Ended(birth, ending, code, events, lasted_s, usage, course())
+                self.traces.ended(ended, counts.clock())
         self._tell(
             logging.INFO,
             "stream_ended",
@@ -210,9 +217,14 @@ class Observer:
         self.counts.add("midstream_store_away_milliseconds_total", count=milliseconds)
         self._tell(logging.WARNING, "store_back", seconds=round(away_s, 3))
 
-    def sweep_ended(self, birth: Birth, ending: Ending, usage: Usage | None, age_s: float) -> None:
+    def sweep_ended(
+        self, birth: Birth, ending: Ending, usage: Usage | None, age_s: float, events: int
+    ) -> None:
         """A stream was left by its worker, and this one wrote its ending."""
         self.counts.ended(birth, ending, age_s, usage)
+        if self.traces is not None and self.traces.wants(birth):
+            ended = Ended(birth, ending, "", events, age_s, usage)
+            self.traces.ended(ended, self.counts.clock())
         self._tell(logging.WARNING, "sweep_ended", stream=birth.id, ending=ending)
 
     def internal_error(self, error: BaseException, *, request: str | None = None) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from proxy.observe import Peer
 from proxy.policy.quotas import Ask, Limit, Refusal, Standing, Use
 from proxy.relay.tally import Lately
 from proxy.stream import Birth, Ending, Event, Problem, State, StreamId, Usage
@@ -404,6 +405,11 @@ class Provider(Protocol):
     @property
     def dialects(self) -> frozenset[str]:
         """The dialects it can be asked in."""
+        ...
+
+    @property
+    def peer(self) -> Peer:
+        """Who answers."""
         ...
 
     @property

@@ -82,7 +82,7 @@ class Producer:
         self.standings: Sequence[Standing] = ()
         """What was left of each limit when it was admitted."""
         self._observer = observer
-        self._pace = observer.stream_started(writer.birth)
+        self.pace = observer.stream_started(writer.birth)
         self._is_silent = True
         self._event_bytes_max = event_bytes_max
         self._task: asyncio.Task[None] | None = None
@@ -132,11 +132,11 @@ class Producer:
     def _tell_pace(self) -> None:
         writer = self.writer
         if writer.accepted_heard_ns:
-            self._pace.accepted(writer.accepted_heard_ns)
+            self.pace.accepted(writer.accepted_heard_ns)
             writer.accepted_heard_ns = 0
             if self._is_silent and writer.has_content and writer.spoken.is_set():
                 self._is_silent = False
-                self._pace.spoke()
+                self.pace.spoke()
 
     def _look_at_readers(self, readers: int) -> None:
         now = asyncio.get_running_loop().time()
@@ -213,13 +213,13 @@ class Producer:
         rearm_at = 0.0
         async with self.work.provider.stream(self.work.request) as chunks:
             async for chunk in chunks:
-                heard_ns = self._pace.now()
+                heard_ns = self.pace.now()
                 frames = parser.feed(chunk)
                 if not frames:
                     continue
                 self._hear(frames, heard_ns)
                 if self.writer.has_content:
-                    self._pace.heard(heard_ns)
+                    self.pace.heard(heard_ns)
                 if self.writer.phase is not Phase.OPEN:
                     return
                 now = loop.time()
@@ -229,7 +229,7 @@ class Producer:
                     rearm_at = now + min(_REARM_S, idle_s)
                 if not self.writer.room.is_set():
                     await self._wait_for_room(timer, over_at)
-                    self._pace.paused()
+                    self.pace.paused()
                     rearm_at = 0.0
             parser.finish()
         raise ProviderTruncated

@@ -15,6 +15,7 @@ from proxy.errors import (
 from proxy.observe import Observer
 from proxy.policy.quotas import Ask, Use
 from proxy.relay.committer import Committer
+from proxy.relay.course import course_of
 from proxy.relay.errands import Errands
 from proxy.relay.estimate import use_of
 from proxy.relay.lifecycle import Phase
@@ -233,7 +234,7 @@ class Producers(Mapping[StreamId, Producer]):
         """
         writer = producer.writer
         has_ended = writer.phase is Phase.ENDED or writer.tail.is_erased
-        self._tell_end(writer, use_of(producer.state()) if has_ended else None)
+        self._tell_end(producer, use_of(producer.state()) if has_ended else None)
         if has_ended:
             await self._settle(producer.state())
         ending = writer.tail.ending
@@ -243,8 +244,9 @@ class Producers(Mapping[StreamId, Producer]):
         if ending is not None and writer.tail.unread:
             await self._look_for_readers(writer)
 
-    def _tell_end(self, writer: Writer, use: Use | None) -> None:
+    def _tell_end(self, producer: Producer, use: Use | None) -> None:
         """At once: what is not told when this process dies, nobody tells."""
+        writer = producer.writer
         if use is not None:
             self._observer.charged(writer.birth, use.microdollars)
         self._observer.stream_ended(
@@ -255,6 +257,7 @@ class Producers(Mapping[StreamId, Producer]):
             self._clock.now() - writer.birth.created_at,
             writer.usage,
             bytes_kept=writer.bytes_kept,
+            course=lambda: course_of(producer),
         )
 
     async def _look_for_readers(self, writer: Writer) -> None:

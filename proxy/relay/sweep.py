@@ -144,7 +144,9 @@ class Sweep:
         if writer.phase is Phase.ENDED:
             assert state.ending is not None, "it has ended"
             age_s = self._clock.now() - state.birth.created_at
-            self._observer.sweep_ended(state.birth, state.ending, state.usage, age_s)
+            self._observer.sweep_ended(
+                state.birth, state.ending, state.usage, age_s, events=writer.last_id
+            )
             if (use := use_of(state)) is not None:
                 self._observer.charged(state.birth, use.microdollars)
             self._tally.ended(state.birth, state.ending, state.problem)

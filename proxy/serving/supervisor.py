@@ -272,7 +272,8 @@ async def _supervise(
 def _preloaded(config: Config) -> list[str]:
     """What every worker needs: imported once, before they are forked."""
     kinds = {table.kind for table in config.providers.values()} - {"scripted"}
-    return [run_worker.__module__, *(f"proxy.upstream.{kind}" for kind in sorted(kinds))]
+    traces = ["proxy.observe.spans"] if config.traces.is_on else []
+    return [run_worker.__module__, *(f"proxy.upstream.{kind}" for kind in sorted(kinds)), *traces]
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
@@ -25,6 +26,7 @@ from proxy.errors import (
     ProviderStalled,
     ProviderUnreachable,
 )
+from proxy.observe import Peer
 from proxy.relay.ports import Deadlines, ProviderModel, UpstreamRequest
 from proxy.upstream.http import Body, Transport, read_bounded
 
@@ -59,6 +61,7 @@ class RemoteProvider:
     def __init__(self, name: str, settings: config.RemoteProvider) -> None:
         self.name = name
         self.dialects = frozenset({self.dialect})
+        self.peer = _peer(settings)
         self.deadlines = Deadlines(
             settings.connect_s, settings.first_event_s, settings.idle_s, settings.total_s
         )
@@ -195,6 +198,15 @@ def _seconds(date: str | None) -> float | None:
 
 def _bounded(seconds: float) -> float:
     return min(max(seconds, 0.0), _RETRY_AFTER_S_MAX)
+
+
+def _peer(settings: config.RemoteProvider) -> Peer:
+    url = urlsplit(settings.base_url)
+    try:
+        port = url.port or (443 if url.scheme == "https" else 80)
+    except ValueError:  # beyond 65535: nothing will ever answer there
+        port = 0
+    return Peer(settings.kind, url.hostname or "", port)
 
 
 def _secrets(settings: config.RemoteProvider) -> list[str]:

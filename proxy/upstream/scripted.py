@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple, assert_never
 
 from proxy import config
 from proxy.errors import ConfigInvalid, ProviderRefused, ProviderTruncated
+from proxy.observe import Peer
 from proxy.relay.ports import Deadlines, ProviderModel, UpstreamRequest
 
 _SUFFIXES = {"openai.chat": ".chat.sse", "anthropic.messages": ".messages.sse"}
@@ -80,6 +81,7 @@ class ScriptedProvider:
     def __init__(self, name: str, settings: config.ScriptedProvider) -> None:
         self.name = name
         self.dialects = frozenset(_SUFFIXES)
+        self.peer = Peer(settings.kind)
         self.deadlines = Deadlines(
             first_event_s=settings.first_event_s,
             idle_s=settings.idle_s,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from proxy.errors import MalformedRequest, ProviderReported, ProviderTruncated
-from proxy.stream import Ending, Event, Frame, Problem, Usage
+from proxy.stream import Ending, Event, Frame, Particulars, Problem, Usage
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
 from proxy.wire.deltas import Delta
 from proxy.wire.dialect import Ask, Bounded
@@ -19,6 +19,7 @@ from proxy.wire.json_text import ABSENT, Fields, passed_on, read, read_body, say
 from proxy.wire.messages_bounds import bounded
 from proxy.wire.messages_deltas import read_event
 from proxy.wire.messages_fold import fold_message
+from proxy.wire.messages_particulars import particulars
 
 _STATUS = {
     "invalid_request_error": 400,
@@ -137,6 +138,10 @@ class AnthropicMessages:
     def deltas(self, data: bytes) -> Sequence[Delta]:
         """See `messages_deltas`."""
         return read_event(data)
+
+    def particulars(self, events: Sequence[Event]) -> Particulars:
+        """See `messages_particulars`."""
+        return particulars(events)
 
     def fold(self, events: Iterable[Event]) -> bytes:
         """The message object. See `messages_fold`."""

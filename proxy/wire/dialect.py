@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from proxy.stream import Ending, Event, Frame, Problem, Usage
+from proxy.stream import Ending, Event, Frame, Particulars, Problem, Usage
 from proxy.wire.deltas import Delta
 
 
@@ -100,6 +100,10 @@ class Dialect(Protocol):
 
     def deltas(self, data: bytes) -> Sequence[Delta]:
         """What the data of one event adds to the answer; empty for what only accompanies it."""
+        ...
+
+    def particulars(self, events: Sequence[Event]) -> Particulars:
+        """What the provider says of its answer. Looks at a few events at both ends."""
         ...
 
     def fold(self, events: Iterable[Event]) -> bytes:

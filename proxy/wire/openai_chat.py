@@ -13,12 +13,13 @@ from itertools import islice
 import msgspec
 
 from proxy.errors import ProviderGarbled, ProviderTruncated
-from proxy.stream import DONE, Ending, Event, Frame, Problem, Usage
+from proxy.stream import DONE, Ending, Event, Frame, Particulars, Problem, Usage
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
 from proxy.wire.chat_bounds import bounded
 from proxy.wire.chat_deltas import read_chunk
 from proxy.wire.chat_errors import error_object, reported
 from proxy.wire.chat_fold import fold_chunks
+from proxy.wire.chat_particulars import particulars
 from proxy.wire.deltas import Delta
 from proxy.wire.dialect import Ask, Bounded
 from proxy.wire.json_text import (
@@ -144,6 +145,10 @@ class OpenAIChat:
     def deltas(self, data: bytes) -> Sequence[Delta]:
         """See `chat_deltas`."""
         return read_chunk(data)
+
+    def particulars(self, events: Sequence[Event]) -> Particulars:
+        """See `chat_particulars`."""
+        return particulars(events)
 
     def fold(self, events: Iterable[Event]) -> bytes:
         """The `chat.completion` object. See `chat_fold`."""

@@ -67,7 +67,7 @@ def no_files(path: str) -> str:
 
 
 def test_a_summary_tells_everything_but_secrets() -> None:
-    env = {"A": CANARY, "REDIS": f"redis://:{CANARY}@h:6379/1"}
+    env = {"A": CANARY, "REDIS": f"redis://:{CANARY}@h:6379/1", "OTEL_TRACES_EXPORTER": "otlp"}
 
     told = describe(parse(TEXT, env, no_files), now=1_000_000_000.0)
 
@@ -78,6 +78,7 @@ def test_a_summary_tells_everything_but_secrets() -> None:
 listens on  http://0.0.0.0:80, reachable from other machines, with a key
 store       redis://h:6379/1
 streams     kept 90 s after their end, 1 d if asked for; they stop 2 min after the last reader left
+traces      on: OTEL_TRACES_EXPORTER is set
 providers
   a  openai at https://api.openai.com/v1, key from env:A
   c  scripted, plays tapes, with fault cut
@@ -108,6 +109,7 @@ def test_an_empty_config_says_that_there_is_nothing() -> None:
 listens on  http://127.0.0.1:8080, this machine only, open access, no key needed
 store       embedded:.midstream
 streams     kept 1 h after their end, 1 d if asked for; they stop when the last reader leaves
+traces      off: no OTEL_EXPORTER_OTLP_ENDPOINT is set
 providers   none
 models      none
 quotas      none

@@ -19,6 +19,7 @@ from proxy.errors import (
 )
 from proxy.observe import FIELDS, Observer, open_log
 from proxy.stream import Birth, Ending, StreamId, Usage
+from tests.observe.telling import untraced
 
 STREAM = StreamId("st_00000000000000000000000000")
 CANARY = "CANARY-77c1"
@@ -64,11 +65,13 @@ def tell_everything(observer: Observer) -> int:
     )
     observer.stream_started(BIRTH)
     usage = Usage(input_tokens=5, output_tokens=7)
-    observer.stream_ended(BIRTH, Ending.COMPLETED, "", 12, 1.5, usage, bytes_kept=9)
+    observer.stream_ended(
+        BIRTH, Ending.COMPLETED, "", 12, 1.5, usage, bytes_kept=9, course=untraced
+    )
     observer.provider_failed(STREAM, "openai", ProviderUnreachable("openai", CANARY))
     observer.store_lost("timeout")
     observer.store_back(2.5)
-    observer.sweep_ended(BIRTH, Ending.INTERRUPTED, usage, 4.5)
+    observer.sweep_ended(BIRTH, Ending.INTERRUPTED, usage, 4.5, events=3)
     observer.internal_error(RuntimeError(CANARY), request="r1")
     return 10
 

@@ -17,6 +17,7 @@ from proxy.observe.exposition import expose
 from proxy.observe.metrics import GAPS, METRICS, Kind
 from proxy.policy.routes import Route, Routes, Target
 from proxy.stream import Birth, Ending, StreamId, Usage
+from tests.observe.telling import untraced
 from tests.scrape import Scraped, read_metrics
 
 STREAM = StreamId("st_00000000000000000000000000")
@@ -75,8 +76,10 @@ def tell_everything(observer: Observer) -> None:
     pace.heard(pace.now())
     pace.accepted(pace.now())
     pace.spoke()
-    observer.stream_ended(birth(), Ending.COMPLETED, "", 12, 1.5, USAGE, bytes_kept=4000)
-    observer.sweep_ended(birth(), Ending.INTERRUPTED, GUESS, 0.5)
+    observer.stream_ended(
+        birth(), Ending.COMPLETED, "", 12, 1.5, USAGE, bytes_kept=4000, course=untraced
+    )
+    observer.sweep_ended(birth(), Ending.INTERRUPTED, GUESS, 0.5, 12)
     observer.stream_unread(birth(), USAGE, 1)
     observer.stream_unread(birth(), USAGE, 0.6)
     observer.charged(birth(), 1234)
@@ -152,7 +155,7 @@ def test_a_stream_that_went_to_another_worker_has_not_ended_here() -> None:
     observer = counting()
 
     observer.stream_started(birth())
-    observer.stream_ended(birth(), None, "", 3, 1.0, None, bytes_kept=9)
+    observer.stream_ended(birth(), None, "", 3, 1.0, None, bytes_kept=9, course=untraced)
 
     scraped = told(observer)
     assert scraped.total("midstream_streams_running") == 0
@@ -165,7 +168,9 @@ def test_a_stream_of_a_provider_that_the_config_lost_meanwhile_still_leaves() ->
 
     observer.stream_started(birth())
     observer.counts.know(Names(lambda _: None, (), (), {}, "1.2.3"))
-    observer.stream_ended(birth(), Ending.COMPLETED, "", 3, 1.0, None, bytes_kept=9)
+    observer.stream_ended(
+        birth(), Ending.COMPLETED, "", 3, 1.0, None, bytes_kept=9, course=untraced
+    )
 
     running = told(observer).samples
     assert [n for (name, _), n in running.items() if name == "midstream_streams_running"] == [0]
@@ -177,7 +182,9 @@ def test_a_thousand_hostile_names_make_one_series() -> None:
         hostile = f'any/{number}"}} 1\nx{{y="'
         asked = birth(model=hostile, owner=f"owner {number}", provider=f"provider {number}")
         observer.stream_started(asked)
-        observer.stream_ended(asked, Ending.COMPLETED, "", 1, 1.0, USAGE, bytes_kept=9)
+        observer.stream_ended(
+            asked, Ending.COMPLETED, "", 1, 1.0, USAGE, bytes_kept=9, course=untraced
+        )
         observer.served(method=f"M{number}", route="", status=404, ms=1.0, request="r", stream=None)
 
     scraped = told(observer)

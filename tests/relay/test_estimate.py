@@ -14,6 +14,7 @@ from proxy.errors import (
     ProviderUnreachable,
     StoreUnavailable,
 )
+from proxy.observe import Peer
 from proxy.policy.quotas import Ask, Kind, Limit, Use
 from proxy.relay.estimate import estimated, said_bytes, use_of
 from proxy.relay.ports import (
@@ -53,6 +54,7 @@ class Told:
     name = "told"
     dialects = frozenset({"openai.chat", "anthropic.messages"})
     deadlines = Deadlines()
+    peer = Peer("told")
 
     def __init__(self, said: Sequence[bytes], error: MidstreamError | None = None) -> None:
         self.said = said

@@ -17,7 +17,7 @@ import msgspec
 
 from proxy.downstream.long_poll import encode_poll
 from proxy.errors import AheadOfStream, ProviderUnreachable, StoreUnavailable
-from proxy.observe import Observer
+from proxy.observe import Observer, Peer
 from proxy.policy.quotas import Ask, Kind, Limit, Standing, Use
 from proxy.relay.ports import (
     Admission,
@@ -278,6 +278,7 @@ class SaidProvider:
     name = "said"
     dialects = frozenset({DIALECT})
     deadlines = Deadlines(first_event_s=60, idle_s=30, total_s=600)
+    peer = Peer("said")
 
     def __init__(self, said: Sequence[bytes], rng: random.Random, pace_s: float) -> None:
         self.said = said

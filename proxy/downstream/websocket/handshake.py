@@ -21,6 +21,7 @@ from proxy.downstream.websocket.protocol import SOCKET, WebSocketProtocol
 from proxy.downstream.websocket.session import BUG, Session
 from proxy.downstream.wishes import PASSED_ON_HEADERS
 from proxy.errors import MalformedRequest, MidstreamError, UpgradeRequired
+from proxy.observe import TRACE_HEADERS
 
 SUBPROTOCOL = "midstream.v1"
 _AUTH_SUBPROTOCOL = "midstream.auth."
@@ -31,7 +32,8 @@ class Guest(NamedTuple):
     """What is kept of a handshake."""
 
     token: str | None
-    passed_on: Mapping[str, str]
+    headers: Mapping[str, str]
+    """Those that hold for each create."""
 
 
 def websocket_routes(desk: Desk) -> list[HTTPRouteHandler | WebsocketRouteHandler]:
@@ -56,7 +58,7 @@ async def _talk(desk: Desk, scope: Scope) -> None:
     if guest is None:
         return
     try:
-        await Session(desk, socket, request_id(scope), guest.passed_on).run(guest.token)
+        await Session(desk, socket, request_id(scope), guest.headers).run(guest.token)
     except Exception as error:  # noqa: BLE001 - the connection's root: a bug, told in the log
         desk.observer.internal_error(error, request=request_id(scope))
         socket.close(BUG, "something went wrong inside the proxy; its log knows more")
@@ -82,8 +84,8 @@ async def _open(desk: Desk, scope: Scope, socket: WebSocketProtocol) -> Guest | 
         }
     )
     socket.forget_handshake()
-    passed_on = {name: headers[name] for name in PASSED_ON_HEADERS if name in headers}
-    return Guest(token, passed_on)
+    kept = (*PASSED_ON_HEADERS, *TRACE_HEADERS)
+    return Guest(token, {name: headers[name] for name in kept if name in headers})
 
 
 def _token(desk: Desk, headers: dict[str, str], offered: list[str]) -> str | None:

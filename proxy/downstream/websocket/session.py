@@ -12,8 +12,9 @@ from functools import partial
 from typing import assert_never
 
 from proxy.downstream.auth import must_own
-from proxy.downstream.create import call_wishes, create, read_call
+from proxy.downstream.create import call_wishes, create, dialect_at, read_call
 from proxy.downstream.desk import Desk
+from proxy.downstream.tracing import note_subscription, traced_message
 from proxy.downstream.watchdog import Watchdog
 from proxy.downstream.websocket import messages
 from proxy.downstream.websocket.channel import Channel
@@ -32,6 +33,7 @@ from proxy.errors import (
     StreamGone,
     SubscriptionLimit,
 )
+from proxy.observe import Span
 from proxy.stream import State, StreamId
 
 Work = Callable[[], Awaitable[None]]
@@ -58,15 +60,15 @@ to all its streams at once, thrice over; and no person's screen asks for 50 thin
 
 
 class Session:
-    """See the module. `passed_on` are the handshake's headers that go on to a provider."""
+    """See the module. `handshake` are those of its headers that hold for each create."""
 
     def __init__(
-        self, desk: Desk, socket: WebSocketProtocol, request: str, passed_on: Mapping[str, str]
+        self, desk: Desk, socket: WebSocketProtocol, request: str, handshake: Mapping[str, str]
     ) -> None:
         self._desk = desk
         self._socket = socket
         self._request = request
-        self._passed_on = passed_on
+        self._handshake = handshake
         self._watchdog = Watchdog(
             socket.unsent_bytes, desk.settings.reader_stall_s, self._close_slow
         )
@@ -231,7 +233,7 @@ class Session:
         except MidstreamError as error:
             await self._channel.say(messages.failed(error, said.ref, said.stream))
             return
-        self._reading[stream] = self._do(partial(self._read, stream, after), said.ref, stream)
+        self._reading[stream] = self._do(partial(self._follow, stream, after), said.ref, stream)
 
     def _check_room(self) -> None:
         if len(self._reading) + self._making >= _STREAMS_MAX:
@@ -243,11 +245,16 @@ class Session:
         if task is not None:
             task.cancel()
 
-    async def _read(self, stream: StreamId, after: int) -> None:
+    async def _follow(self, stream: StreamId, after: int) -> None:
+        with traced_message(self._desk, "subscribe", self._handshake) as span:
+            await self._read(stream, after, span)
+
+    async def _read(self, stream: StreamId, after: int, span: Span | None) -> None:
         """The rest of the task that `_reading` holds for the stream."""
         cursor = None
         try:
             state = await self._find(stream)
+            note_subscription(span, state.birth, after)
             cursor = await self._desk.switchboard.follow(state, after, transport="websocket")
             await send_events(cursor, self._channel)
         finally:
@@ -257,32 +264,29 @@ class Session:
                 del self._reading[stream]
 
     async def _create(self, said: messages.Create) -> None:
-        self._check_room()
-        self._making += 1  # until it is read: who takes no answer makes no more either
-        try:
-            stream = await self._make(said)
-            await self._channel.say(messages.Created(stream, said.ref))
-        finally:
-            self._making -= 1
-        if stream not in self._reading:  # else its events come already
-            task = asyncio.current_task()
-            assert task is not None, "a create is a task"
-            self._reading[stream] = task
-            await self._read(stream, 0)
+        with traced_message(self._desk, "create", self._handshake) as span:
+            self._check_room()
+            self._making += 1  # until it is read: who takes no answer makes no more either
+            try:
+                stream = await self._make(said, span)
+                await self._channel.say(messages.Created(stream, said.ref))
+            finally:
+                self._making -= 1
+            if stream not in self._reading:  # else its events come already
+                task = asyncio.current_task()
+                assert task is not None, "a create is a task"
+                self._reading[stream] = task
+                await self._read(stream, 0, span)
 
-    async def _make(self, said: messages.Create) -> StreamId:
+    async def _make(self, said: messages.Create, span: Span | None) -> StreamId:
         desk = self._desk
-        dialect = next((d for d in desk.dialects.values() if d.path == said.path), None)
-        if dialect is None:
-            known = ", ".join(sorted(d.path for d in desk.dialects.values()))
-            raise MalformedRequest(f"path must be one of {known}.", param="path")
+        dialect = dialect_at(desk, said.path)
         body = bytes(said.body)
         if len(body) > desk.settings.body_bytes_max:
             raise BodyTooLarge(desk.settings.body_bytes_max)
-        wishes = call_wishes(desk, said.as_headers())
-        principal = self._credential.principal
+        principal, wishes = self._credential.principal, call_wishes(desk, said.as_headers())
         try:
-            call = read_call(principal, wishes, dialect, self._passed_on, body)
+            call = read_call(principal, wishes, dialect, self._handshake, body, span)
             made = await create(desk, call)
         except MidstreamError as error:
             desk.observer.create_answered(dialect.name, error.status)
