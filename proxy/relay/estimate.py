@@ -39,10 +39,13 @@ def said_bytes(events: Iterable[Event], dialect: Dialect) -> int:
 
 def estimated(usage: Usage | None, input_tokens: int, output_bytes: int) -> Usage:
     """What is known of it in `usage`, and the rest as `input_tokens` and what was said show it."""
-    if usage is None:
-        usage = Usage(input_tokens=input_tokens)
-    output_tokens = max(usage.output_tokens, tokens_in(output_bytes))
-    return msgspec.structs.replace(usage, output_tokens=output_tokens, is_estimate=True)
+    usage = Usage() if usage is None else usage
+    return msgspec.structs.replace(
+        usage,
+        input_tokens=usage.input_tokens or input_tokens,
+        output_tokens=max(usage.output_tokens, tokens_in(output_bytes)),
+        is_estimate=True,
+    )
 
 
 def use_of(state: State) -> Use | None:

@@ -254,3 +254,4 @@ def test_calls_of_tools_and_other_letters_count_by_their_bytes() -> None:
 
     assert said_bytes(said, dialect) == 6 + 6
     assert estimated(None, 0, 12) == Usage(output_tokens=3, is_estimate=True)
+    assert estimated(Usage(0, 5), 9, 12) == Usage(9, 5, is_estimate=True)

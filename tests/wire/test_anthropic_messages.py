@@ -230,7 +230,19 @@ def test_tokens_of_thinking_are_counted_too() -> None:
     assert listener.usage == Usage(input_tokens=25, output_tokens=31, reasoning_tokens=22)
 
 
-@pytest.mark.parametrize("usage", [None, 7, "x", [], {"input_tokens": "many"}, {}])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        7,
+        "x",
+        [],
+        {"input_tokens": "many"},
+        {"output_tokens": -1},
+        {"output_tokens": 1e12},
+        {},
+    ],
+)
 def test_counts_that_are_none_do_not_fail_an_answer(usage: object) -> None:
     listener = translator()
     hear(listener, START, json.dumps({"type": "message_delta", "usage": usage}).encode(), STOP)
