@@ -123,6 +123,8 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
         idempotency_key=wishes.idempotency_key,
         price=target.price,
         input_tokens_max=held.input_tokens,
+        output_tokens_max=held.output_tokens,
+        silent_tokens_per_s=target.silent_tokens_per_s * held.answers,
     )
     request = UpstreamRequest(
         dialect=call.dialect.name,

@@ -70,7 +70,8 @@ def bounded(ask: Ask, at_most: int | None) -> Bounded:
         if said[name] != named[name]:
             fields[name] = msgspec.Raw(b"%d" % said[name])
     output = choices * (max(said.values()) + len(fields.get("prediction", ABSENT)))
-    return Bounded(msgspec.structs.replace(ask, fields=fields), _input_tokens(fields), output)
+    sent = msgspec.structs.replace(ask, fields=fields)
+    return Bounded(sent, _input_tokens(fields), output, choices)
 
 
 def _input_tokens(fields: Fields) -> int:
