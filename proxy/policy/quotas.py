@@ -251,18 +251,24 @@ def refusal(meters: Sequence[tuple[Limit, Meter]], ask: Ask, now_ms: int) -> Ref
 def cost(usage: Usage, price: Price) -> int:
     """In micro-dollars, rounded up. Cached tokens are part of the input, reasoning of output."""
     cached = min(usage.cached_input_tokens, usage.input_tokens)
+    written = min(usage.cache_write_tokens, usage.input_tokens - cached)
     reasoning = min(usage.reasoning_tokens, usage.output_tokens)
     whole = (
-        (usage.input_tokens - cached) * price.input
+        (usage.input_tokens - cached - written) * price.input
         + cached * price.cached_input
+        + written * _writing(price)
         + (usage.output_tokens - reasoning) * price.output
         + reasoning * price.reasoning
     )
     return -(-whole // _TOKENS_PER_PRICE)
 
 
+def _writing(price: Price) -> int:
+    return price.input if price.cache_write is None else price.cache_write
+
+
 def cost_at_most(input_tokens: int, output_tokens: int, price: Price) -> int:
     """The most that so many tokens can cost, in micro-dollars."""
-    whole = input_tokens * max(price.input, price.cached_input)
+    whole = input_tokens * max(price.input, price.cached_input, _writing(price))
     whole += output_tokens * max(price.output, price.reasoning)
     return -(-whole // _TOKENS_PER_PRICE)

@@ -193,6 +193,15 @@ def test_a_price_is_for_a_million_tokens_of_each_kind() -> None:
     assert cost(usage, price) == 600 * 2.5 + 400 * 1.25 + 300 * 10 + 200 * 12
 
 
+def test_what_is_put_into_a_cache_may_cost_more_than_other_input() -> None:
+    usage = Usage(input_tokens=1000, cached_input_tokens=300, cache_write_tokens=200)
+    price = Price(3_000_000, 300_000, 0, 0)
+    assert cost(usage, price) == 700 * 3 + 300 * 0.3
+    dearer = Price(3_000_000, 300_000, 0, 0, cache_write=6_000_000)
+    assert cost(usage, dearer) == 500 * 3 + 300 * 0.3 + 200 * 6
+    assert cost_at_most(1000, 0, dearer) == 1000 * 6
+
+
 def test_a_part_of_a_microdollar_is_a_whole_one() -> None:
     price = Price(input=1, cached_input=0, output=0, reasoning=0)
     assert cost(Usage(input_tokens=1), price) == 1
@@ -204,16 +213,25 @@ def test_a_part_of_a_microdollar_is_a_whole_one() -> None:
     st.integers(0, 10**6),
     st.integers(0, 10**6),
     st.integers(0, 10**6),
-    st.tuples(*[st.integers(0, 10**8)] * 4),
+    st.integers(0, 10**6),
+    st.tuples(*[st.integers(0, 10**8)] * 5),
 )
 def test_no_use_of_so_many_tokens_costs_more_than_the_most(
-    fresh: int, cached: int, said: int, thought: int, prices: tuple[int, int, int, int]
+    fresh: int,
+    cached: int,
+    written: int,
+    said: int,
+    thought: int,
+    prices: tuple[int, int, int, int, int],
 ) -> None:
     price = Price(*prices)
-    usage = Usage(fresh + cached, said + thought, cached, thought)
+    usage = Usage(
+        fresh + cached + written, said + thought, cached, thought, cache_write_tokens=written
+    )
     exact = (
         fresh * price.input
         + cached * price.cached_input
+        + written * prices[4]
         + said * price.output
         + thought * price.reasoning
     ) / 1_000_000
