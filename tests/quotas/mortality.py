@@ -1,7 +1,7 @@
 """Workers are killed and clients vanish, at any moment; then the books are read.
 
-``python -m tests.quotas.mortality [KILLS] [CLIENTS]``: a server of six workers on a store of its own,
-and another one every 24 kills, because a post on which workers keep dying is filled ever later.
+``python -m tests.quotas.mortality [KILLS] [CLIENTS]``: a server of eight workers on a store of its own,
+and another one every 40 kills, because a post on which workers keep dying is filled ever later.
 What must hold is in `Books.check`, which is asked of each server: soon after the last kill nothing
 is held by anybody, and what the meters show is what the streams say that they have used.
 """
@@ -16,8 +16,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -36,11 +34,9 @@ BUSY_S = 1.5
 """What a busy machine may take longer."""
 _QUIET_S = 0.5
 _SOON = aiohttp.ClientTimeout(total=0.3)
-_WORKERS = 6
-_KILLS_MAX = 24
-"""Of one server: the fifth death on a post would cost 5 s."""
-_AT_ONCE = 2
-"""Servers. Chosen: each waits most of the time, for a lease or a worker that starts."""
+_WORKERS = 8
+_KILLS_MAX = 40
+"""Of one server: after the sixth death a post would stay empty for 10 s."""
 TOKENS, STREAMS = 10**9, 300
 _CONFIG = (
     scripted("counted", model="counted", events_per_s=400)
@@ -241,12 +237,13 @@ def main() -> None:
     kills, clients = -(-asked.kills // servers), -(-asked.clients // servers)
     total, endings, slowest_s = Counter[str](), Counter[str](), 0.0
     seeds = range(asked.seed * 10_000, asked.seed * 10_000 + servers)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for books in pool.map(partial(live_alone, kills, clients), seeds):
-            books.check()
-            endings.update(books.endings)
-            total.update(tokens=books.used, estimates=books.estimates, deaths=books.deaths)
-            slowest_s = max(slowest_s, books.took_s)
+    for number, seed in enumerate(seeds, start=1):
+        books = live_alone(kills, clients, seed)
+        books.check()
+        endings.update(books.endings)
+        total.update(tokens=books.used, estimates=books.estimates, deaths=books.deaths)
+        slowest_s = max(slowest_s, books.took_s)
+        print(f"{number} of {servers} servers, {total['deaths']:,} killed", flush=True)
     print(f"{total['deaths']:,} workers killed, {servers * clients:,} clients vanished.")
     print(", ".join(f"{count:,} {ending}" for ending, count in endings.most_common()))
     print(f"{total['tokens']:,} tokens charged, each as used; {total['estimates']:,} estimates.")
