@@ -28,6 +28,7 @@ from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
 from proxy.downstream.usage import usage_routes
 from proxy.downstream.websocket.handshake import websocket_routes
+from proxy.errors import ConfigInvalid
 from proxy.observe import Names, Observer
 from proxy.policy.keys import Keyring
 from proxy.policy.routes import Routes
@@ -152,6 +153,9 @@ def _reload_from(
 
     def reload(changed: Config) -> None:
         """Everything that can fail comes first. Raises `ConfigInvalid`."""
+        if not changed.keys and not config.server.is_loopback:  # it goes on listening there
+            what = f"this server listens on {config.server.host}, and needs a key while it does"
+            raise ConfigInvalid((f"[keys]: {what}",))
         desk.providers = fleet.change(changed.providers, desk.switchboard.providers_in_use())
         desk.routes = _routes(changed, desk.dialects)
         desk.keyring = Keyring(changed.keys)

@@ -501,14 +501,18 @@ class ProviderReported(ProviderError):
 
 
 class ProviderUnreachable(ProviderError):
-    """No connection could be made, or it broke."""
+    """No connection could be made, or it broke before the answer.
+
+    Then the provider `was_asked`, and may have worked for nothing.
+    """
 
     code = "provider_unreachable"
 
-    def __init__(self, provider: str, reason: str) -> None:
+    def __init__(self, provider: str, reason: str, *, was_asked: bool = True) -> None:
         super().__init__(provider, reason)
         self.provider = provider
         self.reason = reason
+        self.was_asked = was_asked
 
     def __str__(self) -> str:
         return f"The connection to provider {self.provider!r} failed: {self.reason}."

@@ -78,7 +78,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tokens as the provider counted them. `input_tokens` includes cached ones."""
+    """Tokens as the provider counted them. `input_tokens` includes cached ones, old and new."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -86,6 +86,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     reasoning_tokens: int = 0
     is_estimate: bool = False
     """Whether some of it is not, or not yet, the provider's own count."""
+    cache_write_tokens: int = 0
+    """Of the input that was put into a cache, and costs more for that."""
 
 
 class Particulars(NamedTuple):
@@ -103,6 +105,8 @@ class Price(msgspec.Struct, frozen=True, array_like=True):
     cached_input: int
     output: int
     reasoning: int
+    cache_write: int | None = None
+    """None if it costs what input does."""
 
 
 class Detach(msgspec.Struct, frozen=True):
@@ -137,6 +141,10 @@ class Birth(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many tokens its request can be at most."""
     trace: str | None = None
     """The span of the call that made it, as a W3C ``traceparent``; None where nothing is traced."""
+    output_tokens_max: int = 0
+    """And all that is answered; 0 where nobody had to know."""
+    silent_tokens_per_s: int = 0
+    """How fast the model may be thinking while it says nothing."""
 
 
 class State(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 RECORDINGS = Path(__file__).parent / "recordings"
-_START_S = 20.0
+_START_S = 60.0
 
 
 class Served:

@@ -14,7 +14,7 @@ from proxy.stream import Price
 MICRODOLLARS = 1_000_000
 """In a dollar."""
 _PRICE_MAX = 1_000_000 * MICRODOLLARS  # chosen: a thousand times the dearest model
-_PRICED = ("input", "output", "cached_input", "reasoning")
+_PRICED = ("input", "output", "cached_input", "cache_write", "reasoning")
 
 
 def read_usd(value: object, low: int, high: int) -> int | None:
@@ -63,4 +63,5 @@ def read_price(value: object, path: Path, problems: Problems) -> Price | None:
         cached_input=found.get("cached_input", found["input"]),
         output=found["output"],
         reasoning=found.get("reasoning", found["output"]),
+        cache_write=found.get("cache_write"),
     )

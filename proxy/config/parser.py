@@ -208,8 +208,11 @@ class _Reading:
                 continue
             rules.check_model(name, model, declared, self._problems)
             (target,) = model.targets
-            if target.price is None:
-                target = msgspec.structs.replace(target, price=model.price)
+            target = msgspec.structs.replace(
+                target,
+                price=target.price or model.price,
+                silent_tokens_per_s=model.silent_tokens_per_s,
+            )
             if target.provider in providers:
                 routes.append(Route(name, target))
             else:

@@ -86,6 +86,8 @@ def _route(route: Route) -> str:
     parts = [f"{usd(price.input)} in", f"{usd(price.output)} out"]
     if price.cached_input != price.input:
         parts.append(f"{usd(price.cached_input)} cached")
+    if price.cache_write is not None:
+        parts.append(f"{usd(price.cache_write)} to cache")
     if price.reasoning != price.output:
         parts.append(f"{usd(price.reasoning)} reasoning")
     return f"{told}, USD for a million tokens: {', '.join(parts)}"

@@ -20,7 +20,7 @@ from proxy.config.secret import Secret
 from proxy.config.traces import Traces
 from proxy.policy.keys import Key, Role
 from proxy.policy.pools import Pools
-from proxy.policy.routes import Route, Target
+from proxy.policy.routes import SILENT_TOKENS_PER_S, Route, Target
 from proxy.stream import Detach, Price
 
 _KIB = 1024
@@ -196,6 +196,7 @@ class ModelTable(msgspec.Struct, frozen=True, kw_only=True):
     """Exactly one."""
     price: Price | None = None
     """Of a target that has none of its own."""
+    silent_tokens_per_s: Annotated[int, Meta(ge=0, le=100_000)] = SILENT_TOKENS_PER_S
 
 
 class KeyTable(msgspec.Struct, frozen=True, kw_only=True):

@@ -142,6 +142,8 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
         price=target.price,
         input_tokens_max=held.input_tokens,
         trace=None if call.span is None else call.span.traceparent,
+        output_tokens_max=held.output_tokens,
+        silent_tokens_per_s=target.silent_tokens_per_s * held.answers,
     )
     if call.span is not None:
         passed_on += call.span.passed_on(birth)

@@ -22,13 +22,15 @@ _COUNT_CREATES = frozenset({Kind.REQUESTS_PER_MINUTE, Kind.CONCURRENT_STREAMS})
 
 
 class Held(NamedTuple):
-    """A request under limits. `input_tokens` is 0 where nobody has to know."""
+    """A request under limits. Its tokens are 0 where nobody has to know."""
 
     ask: Ask
     """As it is sent on, with the bound of its answer if it has to have one."""
     limits: tuple[Limit, ...]
     most: quotas.Ask
     input_tokens: int
+    output_tokens: int
+    answers: int
 
 
 def hold(pools: Pools, principal: Principal, target: Target, dialect: Dialect, ask: Ask) -> Held:
@@ -36,7 +38,7 @@ def hold(pools: Pools, principal: Principal, target: Target, dialect: Dialect, a
     limits = pools.limits_for(principal, target.provider)
     at_most = pools.max_output_tokens_for(principal, target.provider)
     if at_most is None and all(limit.kind in _COUNT_CREATES for limit in limits):
-        return Held(ask, limits, quotas.Ask(), 0)
+        return Held(ask, limits, quotas.Ask(), 0, 0, 0)
     bounded = dialect.bounded(ask, at_most)
     microdollars = 0
     if any(limit.kind.is_money for limit in limits):
@@ -45,4 +47,11 @@ def hold(pools: Pools, principal: Principal, target: Target, dialect: Dialect, a
         most = quotas.cost_at_most(bounded.input_tokens, bounded.output_tokens, target.price)
         microdollars = min(most, _MICRODOLLARS_MAX)
     asked = quotas.Ask(bounded.input_tokens + bounded.output_tokens, microdollars)
-    return Held(bounded.ask, limits, asked, bounded.input_tokens)
+    return Held(
+        bounded.ask,
+        limits,
+        asked,
+        bounded.input_tokens,
+        bounded.output_tokens,
+        bounded.answers,
+    )

@@ -85,6 +85,9 @@ class Bucket(msgspec.Struct, frozen=True):
 
     used: int = 0
     at_ms: int = 0
+    amount: int = 0
+    """Of the limit that it was last filled under, which may have been lowered since; 0 if it is
+    the same."""
 
 
 class Counter(msgspec.Struct, frozen=True):
@@ -133,10 +136,15 @@ def wanted(kind: Kind, ask: Ask) -> int:
     return ask.microdollars if kind.is_money else ask.tokens
 
 
-def settled(kind: Kind, ask: Ask, use: Use) -> int:
-    """How many units more (or less) than it has held a stream has used in the end."""
-    if kind in {Kind.REQUESTS_PER_MINUTE, Kind.CONCURRENT_STREAMS}:
+def more_used(kind: Kind, ask: Ask, use: Use) -> int:
+    """How many units more (or less) than it has held a stream has used in the end.
+
+    A request stays one; of streams that run there is one less.
+    """
+    if kind is Kind.REQUESTS_PER_MINUTE:
         return 0
+    if kind is Kind.CONCURRENT_STREAMS:
+        return -1
     if kind.is_money:
         return use.microdollars - ask.microdollars
     return use.tokens - ask.tokens
@@ -164,15 +172,37 @@ def wait_ms(meter: Meter, limit: Limit, count: int, now_ms: int) -> int | None:
 
 
 def taken(meter: Meter, limit: Limit, count: int, now_ms: int) -> Meter:
-    """The meter after `count` more, which may be fewer than none, and more than there were."""
+    """The meter after `count` more."""
     match meter:
         case Bucket():
             drained = _drained(meter, limit.amount, now_ms)
-            return Bucket(max(0, drained.used + count * MINUTE_MS), drained.at_ms)
+            return Bucket(drained.used + count * MINUTE_MS, drained.at_ms, limit.amount)
         case Counter():
-            return Counter(max(0, meter.used + count), meter.end_ms)
+            return Counter(meter.used + count, meter.end_ms)
         case Crowd():
-            return Crowd(max(0, meter.streams + count))
+            return Crowd(meter.streams + count)
+    assert_never(meter)
+
+
+def settled(meter: Meter, held: Meter, limit: Limit, more: int, now_ms: int) -> Meter:
+    """The meter after a stream has used `more` than it held, which may be less than none.
+
+    `held` is what the meter was when that was taken, under `limit`. A bucket gives back only what
+    of it cannot have drained yet: the rest is in nobody's way, and would come out of what others
+    have taken since. It stays a bucket of the limit that it was last filled under.
+    """
+    match meter:
+        case Bucket():
+            assert isinstance(held, Bucket), "a meter is of one kind"
+            amount = meter.amount or limit.amount
+            drained = _drained(meter, amount, now_ms)
+            there = max(0, held.used - limit.amount * max(0, now_ms - held.at_ms))
+            used = drained.used + max(more * MINUTE_MS, -there)
+            return Bucket(max(0, used), drained.at_ms, amount)
+        case Counter():
+            return Counter(max(0, meter.used + more), meter.end_ms)
+        case Crowd():
+            return Crowd(max(0, meter.streams + more))
     assert_never(meter)
 
 
@@ -192,11 +222,17 @@ def standing(meter: Meter, limit: Limit, now_ms: int) -> Standing:
 
 
 def _drained(bucket: Bucket, amount: int, now_ms: int) -> Bucket:
-    """What is left in it. A clock that goes back drains nothing."""
-    passed_ms = now_ms - bucket.at_ms
-    if passed_ms <= 0:
-        return bucket
-    return Bucket(max(0, bucket.used - amount * passed_ms), now_ms)
+    """What is left in it. A clock that goes back drains nothing.
+
+    Under a limit that was lowered it is full at most, beside what it owed: to drain what the
+    higher one let through would take hours.
+    """
+    used = bucket.used
+    if amount < bucket.amount:
+        debt = max(0, used - bucket.amount * MINUTE_MS)
+        used = min(used, amount * MINUTE_MS + debt)
+    passed_ms = max(0, now_ms - bucket.at_ms)
+    return Bucket(max(0, used - amount * passed_ms), bucket.at_ms + passed_ms, amount)
 
 
 # --- all of them ------------------------------------------------------------------------------
@@ -220,18 +256,24 @@ def refusal(meters: Sequence[tuple[Limit, Meter]], ask: Ask, now_ms: int) -> Ref
 def cost(usage: Usage, price: Price) -> int:
     """In micro-dollars, rounded up. Cached tokens are part of the input, reasoning of output."""
     cached = min(usage.cached_input_tokens, usage.input_tokens)
+    written = min(usage.cache_write_tokens, usage.input_tokens - cached)
     reasoning = min(usage.reasoning_tokens, usage.output_tokens)
     whole = (
-        (usage.input_tokens - cached) * price.input
+        (usage.input_tokens - cached - written) * price.input
         + cached * price.cached_input
+        + written * _writing(price)
         + (usage.output_tokens - reasoning) * price.output
         + reasoning * price.reasoning
     )
     return -(-whole // _TOKENS_PER_PRICE)
 
 
+def _writing(price: Price) -> int:
+    return price.input if price.cache_write is None else price.cache_write
+
+
 def cost_at_most(input_tokens: int, output_tokens: int, price: Price) -> int:
     """The most that so many tokens can cost, in micro-dollars."""
-    whole = input_tokens * max(price.input, price.cached_input)
+    whole = input_tokens * max(price.input, price.cached_input, _writing(price))
     whole += output_tokens * max(price.output, price.reasoning)
     return -(-whole // _TOKENS_PER_PRICE)

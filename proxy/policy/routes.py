@@ -14,6 +14,9 @@ import msgspec
 from proxy.errors import MalformedRequest, ModelNotFound
 from proxy.stream import Price
 
+SILENT_TOKENS_PER_S = 200
+"""Chosen: the fastest models that keep their reasoning to themselves write some 150."""
+
 MODEL_CHARS_MAX = 200
 """The longest model name that is looked up. Chosen: several times the longest there is."""
 
@@ -25,6 +28,8 @@ class Target(msgspec.Struct, frozen=True):
     model: str
     price: Price | None = None
     """None if nobody has said what it costs."""
+    silent_tokens_per_s: int = SILENT_TOKENS_PER_S
+    """How many tokens a second of silence may be, at most: see D16."""
 
 
 class Route(msgspec.Struct, frozen=True):

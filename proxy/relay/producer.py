@@ -13,17 +13,14 @@ import msgspec
 from proxy.errors import (
     InternalError,
     MidstreamError,
-    ProviderRefused,
-    ProviderReported,
     ProviderStalled,
     ProviderTruncated,
-    ProviderUnreachable,
     StoreFull,
     stream_problem,
 )
 from proxy.observe import Observer
 from proxy.policy.quotas import Ask, Limit, Standing
-from proxy.relay.estimate import estimated, is_known, said_bytes, tokens_in
+from proxy.relay.estimate import Silence, did_nothing, estimated, is_known, said_in, tokens_in
 from proxy.relay.lifecycle import Phase, is_detached
 from proxy.relay.ports import Outcome, Provider, UpstreamRequest
 from proxy.relay.writer import Writer
@@ -48,13 +45,6 @@ class Work(msgspec.Struct, frozen=True):
     translator: Translator
     limits: Sequence[Limit] = ()
     ask: Ask = Ask()
-
-
-def _did_nothing(error: MidstreamError) -> bool:
-    """Whether a provider that fails so has done no work, if it has not said anything before."""
-    if isinstance(error, ProviderStalled):
-        return error.deadline == "connect"
-    return isinstance(error, ProviderRefused | ProviderReported | ProviderUnreachable)
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -91,6 +81,7 @@ class Producer:
         self._deadline = ""
         self._may_have_worked = False
         """Whether the provider may charge for it."""
+        self._silence = Silence(0.0)
         writer.on_receipt = self._look_at_receipt
 
     # --- from outside -----------------------------------------------------------------------
@@ -178,7 +169,7 @@ class Producer:
         try:
             await self._listen()
         except MidstreamError as error:
-            self._may_have_worked = self.writer.has_content or not _did_nothing(error)
+            self._may_have_worked = self.writer.has_content or not did_nothing(error)
             self._observer.provider_failed(self.writer.birth.id, name, error)
             self._end_failed(error)
         except Exception as error:  # noqa: BLE001 - a task's root: a bug must still end the stream
@@ -189,6 +180,7 @@ class Producer:
         deadlines = self.work.provider.deadlines
         loop = asyncio.get_running_loop()
         begun = loop.time()
+        self._silence = Silence(begun)
         over_at = begun + deadlines.total_s
         self._deadline = "first_event"
         try:
@@ -220,9 +212,10 @@ class Producer:
                 self._hear(frames, heard_ns)
                 if self.writer.has_content:
                     self.pace.heard(heard_ns)
+                now = loop.time()
+                self._silence.hear(now)
                 if self.writer.phase is not Phase.OPEN:
                     return
-                now = loop.time()
                 if now >= rearm_at:
                     self._deadline = "idle" if now + idle_s < over_at else "total"
                     timer.reschedule(min(now + idle_s + _REARM_S, over_at))
@@ -231,6 +224,7 @@ class Producer:
                     await self._wait_for_room(timer, over_at)
                     self.pace.paused()
                     rearm_at = 0.0
+                    self._silence.skip(loop.time())  # the wait was none of the provider's
             parser.finish()
         raise ProviderTruncated
 
@@ -247,7 +241,7 @@ class Producer:
             writer.usage = translator.usage
             writer.has_content = translator.has_content
         if translator.is_complete:
-            self._count()
+            self._count(is_cut=False)
             writer.end(Ending.COMPLETED, None, None, heard_ns)
         else:
             writer.flush(heard_ns)
@@ -268,19 +262,23 @@ class Producer:
         self._end(stop.ending, stream_problem(stop.ending, stop.reason, stream))
 
     def _end(self, ending: Ending, problem: Problem) -> None:
-        self._count()
+        self._count(is_cut=True)
         frame = self.work.dialect.last_frame(ending, problem)
         self.writer.end(ending, problem, frame)
 
-    def _count(self) -> None:
+    def _count(self, *, is_cut: bool) -> None:
         """Guess what the provider has not said of its usage: from now on it says no more."""
         writer = self.writer
         if is_known(writer.usage) or (writer.usage is None and not self._may_have_worked):
             return
         asked = tokens_in(len(self.work.request.body))
         at_most = writer.birth.input_tokens_max
+        said = said_in(writer.events, self.work.dialect)
+        now = asyncio.get_running_loop().time()
         writer.usage = estimated(
             writer.usage,
             min(asked, at_most) if at_most else asked,  # pictures are long, and few tokens
-            said_bytes(writer.events, self.work.dialect),
+            said,
+            self._silence.unseen_s(now, said) if is_cut else 0.0,
+            writer.birth,
         )

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-
-import msgspec
+from functools import partial
 
 from proxy.errors import (
     Draining,
@@ -13,7 +12,8 @@ from proxy.errors import (
     StreamLimitReached,
 )
 from proxy.observe import Observer
-from proxy.policy.quotas import Ask, Use
+from proxy.policy.quotas import Use
+from proxy.relay.admission import may_go_without_ledger, uncounted
 from proxy.relay.committer import Committer
 from proxy.relay.course import course_of
 from proxy.relay.errands import Errands
@@ -46,20 +46,6 @@ _ENTER_EVERY_S = 1.0
 _DRAIN_EVERY_S = 0.1
 _STOP_S = 5.0
 """How long a drained worker waits for the store to take its last endings."""
-
-
-def may_go_without_ledger(admission: Admission) -> bool:
-    """Whether a create is let through though nobody can say what is left.
-
-    Only if every limit says so (a budget never does), and nothing is claimed: an idempotent
-    create reaches a provider once.
-    """
-    limits = admission.limits
-    return (
-        admission.claim is None
-        and bool(limits)
-        and all(limit.allows_without_store for limit in limits)
-    )
 
 
 class Producers(Mapping[StreamId, Producer]):
@@ -155,26 +141,30 @@ class Producers(Mapping[StreamId, Producer]):
             event_bytes_max=self._limits.event_bytes_max,
         )
         producer.standings = admitted.standings
-        if not is_entered:
-            self._errands.run(self._enter_later(admission))
         self._running[birth.id] = producer
+        writer.on_lost = partial(self._enter_later, admission)
+        if not is_entered:  # nobody knows what was left, so what it uses is not counted
+            self._enter_later(uncounted(admission))
         self._errands.tasks.create_task(producer.run(self._after_end))
         return producer
 
-    async def _enter_later(self, admission: Admission) -> None:
-        """Have a stream in the ledger that began without it: else no sweep would miss it.
+    def _enter_later(self, admission: Admission) -> None:
+        self._errands.run(self._enter(admission))
 
-        What it uses is not counted: nobody knows what was left when it began.
+    async def _enter(self, admission: Admission) -> None:
+        """Have a stream that runs in the ledger, which lost it, or began without.
+
+        Else no sweep would miss it. If others are in its way there, it goes in uncounted.
         """
-        uncounted = msgspec.structs.replace(admission, limits=(), ask=Ask())
-        while not self.is_draining:
+        while admission.stream in self._running and not self.is_draining:
             await asyncio.sleep(_ENTER_EVERY_S)
             try:
-                await self._ledger.admit(uncounted)
+                if isinstance(await self._ledger.admit(admission), Admitted):
+                    return
             except StoreUnavailable:
                 self._committer.note_trouble()
             else:
-                return
+                admission = uncounted(admission)
 
     async def _create(self, birth: Birth) -> None:
         """Write the birth. If that fails the admission is taken back, as well as can be."""

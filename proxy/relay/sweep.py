@@ -18,7 +18,7 @@ from proxy.observe import Observer
 from proxy.policy.quotas import Use
 from proxy.relay.committer import Committer
 from proxy.relay.errands import Errands
-from proxy.relay.estimate import estimated, is_known, said_bytes, tokens_in, use_of
+from proxy.relay.estimate import Said, estimated, is_known, said_in, tokens_in, use_of
 from proxy.relay.lifecycle import Phase
 from proxy.relay.ports import Alive, Clock, Journal, Ledger
 from proxy.relay.tally import Tally
@@ -119,8 +119,11 @@ class Sweep:
         birth, usage = state.birth, state.usage
         dialect = self._dialects[birth.dialect]
         if not is_known(usage):
-            output_bytes = await self._said_bytes(birth.id, dialect)
-            usage = estimated(usage, tokens_in(birth.input_tokens_max), output_bytes)
+            said = await self._said(birth.id, dialect)
+            is_unseen = said.has_reasoned or not said.bytes
+            unseen_s = max(0.0, self._clock.now() - birth.created_at) if is_unseen else 0.0
+            asked = tokens_in(birth.input_tokens_max)
+            usage = estimated(usage, asked, said, unseen_s, birth)
         writer = self._write(state)
         writer.usage = usage
         writer.has_content = state.has_content
@@ -131,13 +134,14 @@ class Sweep:
         writer.end(ending, problem, dialect.last_frame(ending, problem))
         self._errands.run(self._settle(writer, ended))
 
-    async def _said_bytes(self, stream: StreamId, dialect: Dialect) -> int:
+    async def _said(self, stream: StreamId, dialect: Dialect) -> Said:
         """One round trip for each page."""
-        count, after = 0, 0
+        count, has_reasoned, after = 0, False, 0
         while (page := await self._journal.read(stream, after)) is not None and page.events:
-            count += said_bytes(page.events, dialect)
+            said = said_in(page.events, dialect)
+            count, has_reasoned = count + said.bytes, has_reasoned or said.has_reasoned
             after = page.events[-1].id
-        return count
+        return Said(count, has_reasoned)
 
     def _tell(self, writer: Writer, state: State) -> None:
         """Once the store has the end, however late: there is no receipt after that one."""

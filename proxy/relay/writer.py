@@ -70,6 +70,8 @@ class Writer:
         """When the oldest event of the newest accepted append was read. Who takes it, zeroes it."""
         self.on_receipt: Callable[[], None] | None = None
         """Called after each receipt: the producer looks at what it says."""
+        self.on_lost: Callable[[], None] | None = None
+        """Called when the store knows nothing of the stream any more."""
         self._limits = limits
         self._on_ready = on_ready
         self._base = tail.last_id
@@ -210,6 +212,8 @@ class Writer:
             case Outcome.LOST:
                 self._go_back_to(0)
                 self._sends_birth = True
+                if self.on_lost is not None:
+                    self.on_lost()
             case Outcome.FENCED:
                 self._move(Occasion.OUSTED)
             case Outcome.ERASED:

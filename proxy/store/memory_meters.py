@@ -21,6 +21,7 @@ from proxy.policy.quotas import (
     Refusal,
     Standing,
     Use,
+    more_used,
     refusal,
     settled,
     standing,
@@ -38,7 +39,7 @@ class Hold(msgspec.Struct, frozen=True):
 
     ask: Ask
     places: Sequence[tuple[Place, Limit, Meter]]
-    """And what a meter is there that shows nothing."""
+    """And what each meter was then."""
 
 
 class Meters:
@@ -59,11 +60,13 @@ class Meters:
         found = [(limit, *self._find(limit, now_ms)) for limit in limits]
         refused = refusal([(limit, meter) for limit, _, meter in found], ask, now_ms)
         if refused is None:
-            for limit, place, meter in found:
-                self._set(place, taken(meter, limit, wanted(limit.kind, ask), now_ms))
-            self.holds[stream] = Hold(
-                ask, [(place, limit, _empty(meter)) for limit, place, meter in found]
-            )
+            places = [
+                (place, limit, taken(meter, limit, wanted(limit.kind, ask), now_ms))
+                for limit, place, meter in found
+            ]
+            for place, _, meter in places:
+                self._set(place, meter)
+            self.holds[stream] = Hold(ask, places)
         return refused
 
     def settle(self, stream: StreamId, use: Use | None, now_s: float) -> None:
@@ -72,11 +75,11 @@ class Meters:
         if hold is None:
             return
         used = Use(hold.ask.tokens, hold.ask.microdollars) if use is None else use
-        for place, limit, empty in hold.places:
-            meter = self.meters.get(place, empty)
-            more = -1 if isinstance(meter, Crowd) else settled(limit.kind, hold.ask, used)
+        for place, limit, held in hold.places:
+            meter = self.meters.get(place, _empty(held))
+            more = more_used(limit.kind, hold.ask, used)
             if more:
-                self._set(place, taken(meter, limit, more, int(now_s * 1000)))
+                self._set(place, settled(meter, held, limit, more, int(now_s * 1000)))
 
     def standings(self, limits: Sequence[Limit], now_s: float) -> list[Standing]:
         """What is left of each."""

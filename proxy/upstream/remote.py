@@ -165,7 +165,8 @@ class RemoteProvider:
             case httpx2.RemoteProtocolError():
                 return ProviderGarbled("an answer that is not HTTP")
             case httpx2.TransportError():
-                return ProviderUnreachable(self.name, str(cause))
+                was_asked = not isinstance(cause, httpx2.ConnectError)
+                return ProviderUnreachable(self.name, str(cause), was_asked=was_asked)
             case _:
                 # anthropic's SDK takes every exception for a broken connection, a bug too
                 assert cause is not None, "an SDK names the cause of a broken connection"

@@ -13,6 +13,7 @@ import msgspec
 from proxy.errors import MalformedRequest, ProviderReported, ProviderTruncated
 from proxy.stream import Ending, Event, Frame, Particulars, Problem, Usage
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
+from proxy.wire.bounds import Count
 from proxy.wire.deltas import Delta
 from proxy.wire.dialect import Ask, Bounded
 from proxy.wire.json_text import ABSENT, Fields, passed_on, read, read_body, says_nothing
@@ -65,14 +66,14 @@ class _Event(msgspec.Struct, gc=False):
 
 
 class _OutputDetails(msgspec.Struct, gc=False):
-    thinking_tokens: int | None = None
+    thinking_tokens: Count | None = None
 
 
 class _Usage(msgspec.Struct, gc=False):
-    input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    output_tokens: Count | None = None
     output_tokens_details: _OutputDetails | None = None
 
 
@@ -206,14 +207,14 @@ class MessagesTranslator:
             self._is_output_counted = True
         details = counts.output_tokens_details
         cached = counts.cache_read_input_tokens or 0
+        written = counts.cache_creation_input_tokens or 0
         self.usage = Usage(
-            input_tokens=(counts.input_tokens or 0)
-            + (counts.cache_creation_input_tokens or 0)
-            + cached,
+            input_tokens=(counts.input_tokens or 0) + written + cached,
             output_tokens=counts.output_tokens or 0,
             cached_input_tokens=cached,
             reasoning_tokens=(details.thinking_tokens if details else 0) or 0,
-            is_estimate=not self._is_output_counted,
+            is_estimate=not self._is_output_counted or counts.input_tokens is None,
+            cache_write_tokens=written,
         )
 
 

@@ -12,9 +12,21 @@ from proxy.wire.json_text import ABSENT, NULL, TRUE, Fields, write_object
 
 T = TypeVar("T")
 
+_DECIDING = frozenset(
+    {"model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"}
+)
+"""What is decided by, or set, before a request is sent on."""
+
 
 def read_model(fields: Fields) -> str:
-    """The name that the client asks for."""
+    """The name that the client asks for; by no other field.
+
+    Servers in Go read names in whatever letters: ``Model`` behind our ``model`` would win there.
+    """
+    for name in fields:
+        meant = name.casefold()
+        if meant != name and meant in _DECIDING:
+            raise MalformedRequest(f"'{name}' must be written '{meant}'.", param=name)
     model = read_field(fields, "model", str, "a string that names a model")
     if not model:
         raise MalformedRequest("'model' must be a string that names a model.", param="model")

@@ -7,7 +7,10 @@ in the end (pages of files, what a provider's own tools read) becomes a debt whe
 What surprises: an English text is a quarter of its bound. The rest comes back when it is settled.
 """
 
+from typing import Annotated, TypeAlias
+
 import msgspec
+from msgspec import Meta
 
 from proxy.errors import MalformedRequest
 from proxy.wire.json_text import NULL, Fields
@@ -17,6 +20,9 @@ OUTPUT_TOKENS_UNASKED = 4096
 
 TOKENS_MAX = 1_000_000_000
 """The highest bound that a client may name. Chosen: above every model, and exact in the store."""
+
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=TOKENS_MAX)]
+"""Of tokens, by a provider. Some say -1 for what they do not know, which would be given back."""
 
 TEMPLATE_TOKENS = 128
 """What a server says before the first message. Chosen: gpt-oss's header has some 70 tokens."""

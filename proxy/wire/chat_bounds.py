@@ -26,6 +26,8 @@ _CHOICES_MAX = 1000
 """Chosen: OpenAI takes 128."""
 _FIELDS = ("max_completion_tokens", "max_tokens")
 """The newer one first."""
+_OVERRIDING = "n_predict"
+"""llama.cpp's own, which goes before the others there, and is nothing elsewhere."""
 _LOW_DETAIL_TOKENS = 85
 _IMAGE_TOKENS = 4000
 """Documented: 1,536 patches times 2.46, or 8 tiles of 170 and 85."""
@@ -61,16 +63,17 @@ def bounded(ask: Ask, at_most: int | None) -> Bounded:
     """See `Dialect.bounded`. Each of its `n` answers is bounded, and all of them are held."""
     fields = dict(ask.fields)
     choices = count_in(fields, "n", _CHOICES_MAX) or 1
-    named = {name: count_in(fields, name, TOKENS_MAX) for name in _FIELDS}
+    named = {name: count_in(fields, name, TOKENS_MAX) for name in (*_FIELDS, _OVERRIDING)}
     said = {name: count for name, count in named.items() if count is not None}
-    if not said:
+    if not said.keys() & _FIELDS:
         said[_FIELDS[0]] = at_most or OUTPUT_TOKENS_UNASKED
     for name, count in said.items():
         said[name] = count if at_most is None else min(count, at_most)
         if said[name] != named[name]:
             fields[name] = msgspec.Raw(b"%d" % said[name])
     output = choices * (max(said.values()) + len(fields.get("prediction", ABSENT)))
-    return Bounded(msgspec.structs.replace(ask, fields=fields), _input_tokens(fields), output)
+    sent = msgspec.structs.replace(ask, fields=fields)
+    return Bounded(sent, _input_tokens(fields), output, choices)
 
 
 def _input_tokens(fields: Fields) -> int:

@@ -34,6 +34,7 @@ class Bounded(NamedTuple):
     input_tokens: int
     output_tokens: int
     """Of all answers that it asks for together."""
+    answers: int = 1
 
 
 class Translator(Protocol):

@@ -15,6 +15,7 @@ import msgspec
 from proxy.errors import ProviderGarbled, ProviderTruncated
 from proxy.stream import DONE, Ending, Event, Frame, Particulars, Problem, Usage
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
+from proxy.wire.bounds import Count
 from proxy.wire.chat_bounds import bounded
 from proxy.wire.chat_deltas import read_chunk
 from proxy.wire.chat_errors import error_object, reported
@@ -77,16 +78,16 @@ class _UsageOnly(msgspec.Struct, gc=False):
 
 
 class _PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
 
 
 class _CompletionDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count | None = None
 
 
 class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
@@ -197,7 +198,7 @@ class ChatTranslator:
 
     def _hear_usage(self, frame: Frame, chunk: _Chunk) -> Sequence[Frame]:
         if bytes(chunk.usage).startswith(b"{"):
-            self.usage = _read_usage(chunk.usage) or self.usage
+            self.usage = _read_usage(chunk.usage, is_last=self._may_end) or self.usage
             return (frame,) if self._wants_usage or chunk.choices != [] else ()
         return (frame,) if self._wants_usage else (_without_usage(frame),)
 
@@ -208,18 +209,23 @@ def _stream_options(fields: Fields) -> Fields:
     return read_field(fields, "stream_options", Fields, "an object")
 
 
-def _read_usage(raw: msgspec.Raw) -> Usage | None:
-    """None for counts that are none: they are the provider's own, and not worth failing for."""
+def _read_usage(raw: msgspec.Raw, *, is_last: bool) -> Usage | None:
+    """None for counts that are none: they are the provider's own, and not worth failing for.
+
+    Some servers count in every chunk: what is not the last is true of what was said until then.
+    """
     try:
         said = _usage_decoder.decode(raw)
     except msgspec.ValidationError:
         return None
     prompt, completion = said.prompt_tokens_details, said.completion_tokens_details
+    is_whole = said.prompt_tokens is not None and said.completion_tokens is not None
     return Usage(
         input_tokens=said.prompt_tokens or 0,
         output_tokens=said.completion_tokens or 0,
         cached_input_tokens=(prompt.cached_tokens if prompt else 0) or 0,
         reasoning_tokens=(completion.reasoning_tokens if completion else 0) or 0,
+        is_estimate=not (is_whole and is_last),
     )
 
 

@@ -291,7 +291,7 @@ quota = "account"
 targets = ["a/cheap"]
 price = {{input = 0.1, cached_input = 0.025, output = 12.345678}}
 [models.dear]
-targets = [{{to = "a/dear", price = {{input = 3, output = 15, reasoning = 20}}}}]
+targets = [{{to = "a/dear", price = {{input = 3, output = 15, reasoning = 20, cache_write = 6}}}}]
 price = {{input = 1, output = 1}}
 [models.free]
 targets = ["a/free"]
@@ -374,7 +374,7 @@ def test_prices_are_micro_dollars_to_the_digit_and_a_targets_own_wins() -> None:
     cheap, dear, free = read(QUOTAS).models
 
     assert cheap.target.price == Price(100_000, 25_000, 12_345_678, 12_345_678)
-    assert dear.target.price == Price(3_000_000, 3_000_000, 15_000_000, 20_000_000)
+    assert dear.target.price == Price(3_000_000, 3_000_000, 15_000_000, 20_000_000, 6_000_000)
     assert free.target.price == Price(0, 0, 0, 0)
     assert cheap.serve("cheap") == cheap.target
 

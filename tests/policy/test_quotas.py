@@ -17,6 +17,7 @@ from proxy.policy.quotas import (
     Use,
     cost,
     cost_at_most,
+    more_used,
     refusal,
     settled,
     standing,
@@ -90,14 +91,17 @@ def test_a_rate_drains_evenly() -> None:
 def test_what_was_held_and_not_used_comes_back_and_no_more() -> None:
     limit = bucket_limit(1000)
     held = taken(Bucket(), limit, 800, START_MS)
-    assert standing(taken(held, limit, -700, START_MS), limit, START_MS).remaining == 900
+    back = settled(held, held, limit, -700, START_MS)
+    assert standing(back, limit, START_MS).remaining == 900
     later_ms = START_MS + 45_000  # 750 of it have drained already
-    assert standing(taken(held, limit, -700, later_ms), limit, later_ms).remaining == 1000
+    back = settled(held, held, limit, -700, later_ms)
+    assert standing(back, limit, later_ms).remaining == 1000
 
 
 def test_what_was_used_beyond_the_hold_is_a_debt_that_drains_first() -> None:
     limit = bucket_limit(1000)
-    in_debt = taken(taken(Bucket(), limit, 1000, START_MS), limit, 500, START_MS)
+    held = taken(Bucket(), limit, 1000, START_MS)
+    in_debt = settled(held, held, limit, 500, START_MS)
     assert standing(in_debt, limit, START_MS).remaining == 0
     assert standing(in_debt, limit, START_MS).used == 1500
     assert wait_ms(in_debt, limit, 1, START_MS) == 30_060
@@ -137,7 +141,7 @@ def test_a_crowd_is_as_large_as_its_limit_and_tells_a_short_wait() -> None:
     crowd: Crowd = Crowd(1)
     assert wait_ms(crowd, limit, 1, START_MS) == 0
     assert wait_ms(Crowd(2), limit, 1, START_MS) == 1000
-    assert taken(Crowd(2), limit, -1, START_MS) == crowd
+    assert settled(Crowd(2), Crowd(1), limit, -1, START_MS) == crowd
     assert standing(Crowd(3), limit, START_MS).remaining == 0
 
 
@@ -169,11 +173,14 @@ def test_what_can_never_be_had_is_refused_for_ever() -> None:
 @given(st.sampled_from(Kind), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_holding_and_settling_is_using(kind: Kind, held: int, used: int) -> None:
     ask, use = Ask(held, held * 3), Use(used, used * 3)
-    whole = wanted(kind, ask) + settled(kind, ask, use)
-    if kind in {Kind.REQUESTS_PER_MINUTE, Kind.CONCURRENT_STREAMS}:
-        assert whole == 1
-    else:
-        assert whole == (used * 3 if kind.is_money else used)
+    whole = wanted(kind, ask) + more_used(kind, ask, use)
+    match kind:
+        case Kind.REQUESTS_PER_MINUTE:
+            assert whole == 1
+        case Kind.CONCURRENT_STREAMS:
+            assert whole == 0
+        case _:
+            assert whole == (used * 3 if kind.is_money else used)
 
 
 # --- money ----------------------------------------------------------------------------------
@@ -187,6 +194,15 @@ def test_a_price_is_for_a_million_tokens_of_each_kind() -> None:
     assert cost(usage, price) == 600 * 2.5 + 400 * 1.25 + 300 * 10 + 200 * 12
 
 
+def test_what_is_put_into_a_cache_may_cost_more_than_other_input() -> None:
+    usage = Usage(input_tokens=1000, cached_input_tokens=300, cache_write_tokens=200)
+    price = Price(3_000_000, 300_000, 0, 0)
+    assert cost(usage, price) == 700 * 3 + 300 * 0.3
+    dearer = Price(3_000_000, 300_000, 0, 0, cache_write=6_000_000)
+    assert cost(usage, dearer) == 500 * 3 + 300 * 0.3 + 200 * 6
+    assert cost_at_most(1000, 0, dearer) == 1000 * 6
+
+
 def test_a_part_of_a_microdollar_is_a_whole_one() -> None:
     price = Price(input=1, cached_input=0, output=0, reasoning=0)
     assert cost(Usage(input_tokens=1), price) == 1
@@ -198,16 +214,25 @@ def test_a_part_of_a_microdollar_is_a_whole_one() -> None:
     st.integers(0, 10**6),
     st.integers(0, 10**6),
     st.integers(0, 10**6),
-    st.tuples(*[st.integers(0, 10**8)] * 4),
+    st.integers(0, 10**6),
+    st.tuples(*[st.integers(0, 10**8)] * 5),
 )
 def test_no_use_of_so_many_tokens_costs_more_than_the_most(
-    fresh: int, cached: int, said: int, thought: int, prices: tuple[int, int, int, int]
+    fresh: int,
+    cached: int,
+    written: int,
+    said: int,
+    thought: int,
+    prices: tuple[int, int, int, int, int],
 ) -> None:
     price = Price(*prices)
-    usage = Usage(fresh + cached, said + thought, cached, thought)
+    usage = Usage(
+        fresh + cached + written, said + thought, cached, thought, cache_write_tokens=written
+    )
     exact = (
         fresh * price.input
         + cached * price.cached_input
+        + written * prices[4]
         + said * price.output
         + thought * price.reasoning
     ) / 1_000_000

@@ -140,6 +140,8 @@ class Sums:
 
     def __init__(self) -> None:
         self.holds: dict[StreamId, Entry] = {}
+        self.levels: dict[StreamId, float] = {}
+        """Of the bucket of tokens, when each had taken what it holds."""
         self.running = 0
         self.spent = Counter[tuple[Kind, str]]()
         """Of each window."""
@@ -162,7 +164,7 @@ class Sums:
                 case _:
                     count = 1 if limit.kind is Kind.REQUESTS_PER_MINUTE else entry.ask.tokens
                     level = self._drain(limit, entry.at_ms) + count
-                    self.rates[limit][0] = level
+                    self.rates[limit][0] = self.levels[entry.stream] = level
                     assert level <= limit.amount + 0.001, (limit, entry)
 
     def settle(self, entry: Entry) -> None:
@@ -178,7 +180,9 @@ class Sums:
                 more = asked_of(limit.kind, use) - asked_of(limit.kind, ask)
                 self.spent[window_of(limit.kind, held.at_ms)] += more
             elif limit.kind is Kind.TOKENS_PER_MINUTE:
-                level = self._drain(limit, entry.at_ms) + use.tokens - ask.tokens
+                drained = (entry.at_ms - held.at_ms) * limit.amount / 60_000
+                there = max(0.0, self.levels[entry.stream] - drained)
+                level = self._drain(limit, entry.at_ms) - min(ask.tokens - use.tokens, there)
                 self.rates[limit][0] = max(0.0, level)
 
     def _drain(self, limit: Limit, at_ms: int) -> float:

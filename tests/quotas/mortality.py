@@ -1,8 +1,9 @@
 """Workers are killed and clients vanish, at any moment; then the books are read.
 
-``python -m tests.quotas.mortality [KILLS] [CLIENTS]``: one server of three workers, on a store of its
-own. What must hold is in `Books`: soon after the last kill nothing is held by anybody, and what the
-meters show is what the streams say that they have used.
+``python -m tests.quotas.mortality [KILLS] [CLIENTS]``: a server of eight workers on a store of its own,
+and another one every 40 kills, because a post on which workers keep dying is filled ever later.
+What must hold is in `Books.check`, which is asked of each server: soon after the last kill nothing
+is held by anybody, and what the meters show is what the streams say that they have used.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import random
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +25,18 @@ import aiohttp
 from proxy.store.embedded import EmbeddedServer
 from tests.contracts.backends import RedisBackend
 from tests.reading import session
-from tests.server import scripted, serving
+from tests.server import Served, scripted, serving
 
 LEASE_S = 2.0
 SLACK_S = 1.0
 """After the lease. Promised."""
+BUSY_S = 1.5
+"""What a busy machine may take longer."""
 _QUIET_S = 0.5
+_SOON = aiohttp.ClientTimeout(total=0.3)
+_WORKERS = 8
+_KILLS_MAX = 40
+"""Of one server: after the sixth death a post would stay empty for 10 s."""
 TOKENS, STREAMS = 10**9, 300
 _CONFIG = (
     scripted("counted", model="counted", events_per_s=400)
@@ -45,7 +53,7 @@ concurrent_streams = {streams}
 tokens_per_day = {tokens}
 usd_per_day = {dollars}
 [server]
-workers = 3
+workers = {workers}
 quota = "main"
 [streams]
 lease_s = {lease_s}
@@ -68,6 +76,7 @@ def config_for(backend: RedisBackend) -> str:
         streams=STREAMS,
         tokens=TOKENS,
         dollars=TOKENS // 10**6,
+        workers=_WORKERS,
         lease_s=LEASE_S,
         url=backend.url,
         namespace=backend.namespace,
@@ -86,6 +95,17 @@ class Books(NamedTuple):
     """Tokens, by the streams' own usage."""
     estimates: int
     endings: Sequence[str]
+    took_s: float
+    """After the last client, until nothing was held any more."""
+    deaths: int
+    """Of workers."""
+
+    def check(self) -> None:
+        """Raises `AssertionError` if anything is still held, or was not charged, or twice."""
+        assert self.took_s < LEASE_S + SLACK_S + BUSY_S, self
+        assert (self.holds, self.running) == (0, 0), self
+        assert self.charged == self.microdollars == self.used > 0, self
+        assert None not in self.endings, self
 
 
 async def vanish(url: str, dice: random.Random) -> None:
@@ -114,11 +134,14 @@ async def vanish(url: str, dice: random.Random) -> None:
 
 
 async def kill_one(http: aiohttp.ClientSession, url: str, dice: random.Random) -> None:
-    """SIGKILL for one of the workers."""
-    with contextlib.suppress(aiohttp.ClientError, ProcessLookupError):
-        async with http.get(f"{url}/v1/workers") as answer:
-            workers = (await answer.json())["data"]
-        os.kill(dice.choice(workers)["pid"], signal.SIGKILL)
+    """SIGKILL for one of the workers that live."""
+    while True:
+        with contextlib.suppress(aiohttp.ClientError, ProcessLookupError, TimeoutError):
+            async with http.get(f"{url}/v1/workers", timeout=_SOON) as answer:
+                workers = (await answer.json())["data"]
+            os.kill(dice.choice(workers)["pid"], signal.SIGKILL)
+            return
+        await asyncio.sleep(0.05)  # it was killed before, and its report, or its socket, is there
 
 
 async def suffer(url: str, kills: int, clients: int, seed: int) -> None:
@@ -132,19 +155,19 @@ async def suffer(url: str, kills: int, clients: int, seed: int) -> None:
             if number in kill_at:
                 await asyncio.sleep(dice.random() * 0.2)
                 await kill_one(http, url, dice)
-                await asyncio.sleep(0.3)  # the next one starts
+                await asyncio.sleep(0.1)
 
 
-async def read_books(backend: RedisBackend, url: str) -> Books:
+async def read_books(backend: RedisBackend, served: Served, took_s: float) -> Books:
     """As they are now."""
     keys = await backend.keys()
     running = await backend.say("ZCARD", f"{backend.namespace}:{{ledger}}:running")
     assert isinstance(running, int)
     async with session() as http:
-        async with http.get(f"{url}/v1/usage") as answer:
+        async with http.get(f"{served.url}/v1/usage") as answer:
             (pool,) = (await answer.json())["data"]
         left = {limit["kind"]: limit for limit in pool["limits"]}
-        streams = await _all_streams(http, url)
+        streams = await _all_streams(http, served.url)
     usages = [stream["usage"] for stream in streams if stream["usage"]]
     return Books(
         holds=sum(":hold:" in key for key in keys)
@@ -156,6 +179,8 @@ async def read_books(backend: RedisBackend, url: str) -> Books:
         used=sum(usage.get("input_tokens", 0) + usage.get("output_tokens", 0) for usage in usages),
         estimates=sum(usage.get("is_estimate", False) for usage in usages),
         endings=[stream["ending"] for stream in streams],
+        took_s=took_s,
+        deaths=served.log.read_text().count(" worker_died "),
     )
 
 
@@ -191,16 +216,14 @@ async def until_free(backend: RedisBackend, within_s: float) -> float:
     return held_s
 
 
-def live(
-    folder: Path, backend: RedisBackend, kills: int, clients: int, seed: int
-) -> tuple[Books, float]:
-    """All of it: the books, and how long after the last client nothing was held any more, in s."""
+def live(folder: Path, backend: RedisBackend, kills: int, clients: int, seed: int) -> Books:
+    """All that one server goes through, and its books."""
     with serving(folder, config_for(backend)) as served:
         asyncio.run(suffer(served.url, kills, clients, seed))
         took_s = asyncio.run(until_free(backend, LEASE_S + 10))
         asyncio.run(hear_all(served.url))
         asyncio.run(until_free(backend, LEASE_S + 10))
-        return asyncio.run(read_books(backend, served.url)), took_s
+        return asyncio.run(read_books(backend, served, took_s))
 
 
 def main() -> None:
@@ -210,20 +233,32 @@ def main() -> None:
     parser.add_argument("clients", nargs="?", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
+    servers = max(1, -(-asked.kills // _KILLS_MAX))
+    kills, clients = -(-asked.kills // servers), -(-asked.clients // servers)
+    total, endings, slowest_s = Counter[str](), Counter[str](), 0.0
+    seeds = range(asked.seed * 10_000, asked.seed * 10_000 + servers)
+    for number, seed in enumerate(seeds, start=1):
+        books = live_alone(kills, clients, seed)
+        books.check()
+        endings.update(books.endings)
+        total.update(tokens=books.used, estimates=books.estimates, deaths=books.deaths)
+        slowest_s = max(slowest_s, books.took_s)
+        print(f"{number} of {servers} servers, {total['deaths']:,} killed", flush=True)
+    print(f"{total['deaths']:,} workers killed, {servers * clients:,} clients vanished.")
+    print(", ".join(f"{count:,} {ending}" for ending, count in endings.most_common()))
+    print(f"{total['tokens']:,} tokens charged, each as used; {total['estimates']:,} estimates.")
+    print(f"Nothing was held {slowest_s:.1f} s after the last client, at the latest.")
+
+
+def live_alone(kills: int, clients: int, seed: int) -> Books:
+    """On a store of its own."""
     with tempfile.TemporaryDirectory() as folder:
         server = EmbeddedServer(Path(folder) / "data", on_trouble=print)
         asyncio.run(server.start())
         try:
-            backend = RedisBackend(server.url)
-            books, took_s = live(Path(folder), backend, asked.kills, asked.clients, asked.seed)
+            return live(Path(folder), RedisBackend(server.url), kills, clients, seed)
         finally:
             asyncio.run(server.stop())
-    print(
-        books._replace(
-            endings=[f"{books.endings.count(e)} {e}" for e in sorted(set(books.endings))]
-        )
-    )
-    print(f"Nothing was held {took_s:.1f} s after the last client.")
 
 
 if __name__ == "__main__":

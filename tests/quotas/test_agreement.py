@@ -28,6 +28,8 @@ LIMITS = [
     Limit("team:t", Kind.TOKENS_PER_DAY, 5_000_000_000_000, zone="Asia/Kolkata"),
     Limit("team:t", Kind.USD_PER_MONTH, 60, zone="America/New_York"),
     Limit("key:a", Kind.CONCURRENT_STREAMS, 2),
+    Limit("key:a", Kind.TOKENS_PER_MINUTE, 100),  # it is lowered and raised all the time
+    Limit("all", Kind.REQUESTS_PER_MINUTE, 2),
 ]
 
 

@@ -1,8 +1,6 @@
 """What is charged where a provider did not say (all of) it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -14,122 +12,27 @@ from proxy.errors import (
     ProviderUnreachable,
     StoreUnavailable,
 )
-from proxy.observe import Peer
-from proxy.policy.quotas import Ask, Kind, Limit, Use
-from proxy.relay.estimate import estimated, said_bytes, use_of
+from proxy.policy.quotas import Ask, Use
+from proxy.relay.estimate import Said, estimated, said_in, use_of
 from proxy.relay.ports import (
     Admission,
     Admitted,
     Append,
-    Deadlines,
-    ProviderModel,
     Refused,
     Repeat,
     UpstreamRequest,
 )
 from proxy.relay.producer import Work
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
-from proxy.stream import Birth, Ending, Event, Price, State, StreamId, Usage
+from proxy.stream import Ending, Event, State, Usage
 from proxy.wire.dialects import all_dialects
+from tests.relay.charging import BODY, CHUNK, LIMITS, START, Told, admission_of, charged, make_birth
 from tests.relay.switchboards import LEASE_S, make_switchboard
 from tests.simulation.virtual_loop import run
 from tests.simulation.world import VirtualClock
 
-BODY = b"x" * 400
-PRICE = Price(input=1_000_000, cached_input=0, output=2_000_000, reasoning=2_000_000)
-LIMITS = (
-    Limit("key:a", Kind.CONCURRENT_STREAMS, 1),
-    Limit("key:a", Kind.TOKENS_PER_DAY, 10_000),
-    Limit("key:a", Kind.USD_PER_DAY, 10_000),
-)
-CHUNK = b'{"choices":[{"index":0,"delta":{"content":"%s"}}]}'
-START = b'{"type":"message_start","message":{"usage":{"input_tokens":30,"output_tokens":1}}}'
 SAID = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%s"}}'
 COUNTED = b'{"type":"message_delta","delta":{},"usage":{"output_tokens":7}}'
-
-
-class Told:
-    """A provider that says this, then stalls, or fails."""
-
-    name = "told"
-    dialects = frozenset({"openai.chat", "anthropic.messages"})
-    deadlines = Deadlines()
-    peer = Peer("told")
-
-    def __init__(self, said: Sequence[bytes], error: MidstreamError | None = None) -> None:
-        self.said = said
-        self.error = error
-        self.asked: list[UpstreamRequest] = []
-
-    @asynccontextmanager
-    async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
-        self.asked.append(request)
-        yield self._chunks()
-
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        for data in self.said:
-            yield b"data: " + data + b"\n\n"
-        if self.error is not None:
-            raise self.error
-        await asyncio.get_running_loop().create_future()
-
-    async def models(self) -> Sequence[ProviderModel]:
-        return ()
-
-    async def close(self) -> None:
-        pass
-
-
-def make_birth(dialect: str, *, input_tokens_max: int = 500) -> Birth:
-    return Birth(
-        id=StreamId("st_one"),
-        owner="o",
-        dialect=dialect,
-        model="m",
-        provider="told",
-        created_at=0.0,
-        retention_s=3600.0,
-        price=PRICE,
-        input_tokens_max=input_tokens_max,
-    )
-
-
-def admission_of(birth: Birth) -> Admission:
-    return Admission(
-        stream=birth.id,
-        owner="o",
-        created_at=0.0,
-        keep_s=3600.0,
-        limits=LIMITS,
-        ask=Ask(5000, 5000),
-    )
-
-
-def charged(
-    provider: Told, dialect: str, *, input_tokens_max: int = 500
-) -> tuple[Usage | None, int, int]:
-    """The usage, and what the meters show, of a stream that is cancelled once all was said."""
-
-    async def story() -> tuple[Usage | None, int, int]:
-        store = MemoryStore(VirtualClock())
-        switchboard = make_switchboard(MemoryJournal(store, LEASE_S), MemoryLedger(store, LEASE_S))
-        meaning = all_dialects()[dialect]
-        ask = meaning.read_ask(b'{"model":"m","messages":[],"stream":true,"max_tokens":9}')
-        request = UpstreamRequest(dialect, "m", BODY)
-        work = Work(provider, request, meaning, meaning.translator(ask), LIMITS, Ask(5000, 5000))
-        async with switchboard.running():
-            birth = make_birth(dialect, input_tokens_max=input_tokens_max)
-            await switchboard.start(birth, work, None)
-            await asyncio.sleep(1)
-            await switchboard.cancel(birth.id)
-            await asyncio.sleep(1)
-            state = await switchboard.state(birth.id)
-        running, tokens, money = await MemoryLedger(store, LEASE_S).standings(LIMITS)
-        assert running.remaining == 1
-        assert not store.meters.holds
-        return state.usage, 10_000 - tokens.remaining, 10_000 - money.remaining
-
-    return run(story())
 
 
 def test_what_was_said_before_a_cancel_is_four_bytes_a_token() -> None:
@@ -163,7 +66,7 @@ def test_a_count_that_came_before_the_cut_is_no_guess() -> None:
     "error",
     [
         ProviderRefused("told", 529),
-        ProviderUnreachable("told", "no"),
+        ProviderUnreachable("told", "no", was_asked=False),
         ProviderStalled("connect", 9),
     ],
 )
@@ -182,6 +85,11 @@ def test_a_provider_that_broke_off_in_the_middle_costs_what_it_said() -> None:
 
 def test_a_silent_provider_costs_what_it_was_asked() -> None:
     assert charged(Told([]), "openai.chat")[1:] == (100, 100)
+
+
+def test_a_connection_that_broke_once_it_was_asked_costs_what_it_was_asked() -> None:
+    error = ProviderUnreachable("told", "broke")
+    assert charged(Told([], error), "openai.chat")[1:] == (100, 100)
 
 
 class SlowLedger(MemoryLedger):
@@ -218,13 +126,16 @@ def test_a_create_that_took_longer_than_a_lease_reaches_no_provider() -> None:
     run(story())
 
 
-def test_a_dead_worker_s_stream_is_guessed_from_its_journal_and_charged_by_its_birth() -> None:
+@pytest.mark.parametrize(("said", "output"), [([1, 2, 3], 8), ([], 400)])
+def test_a_dead_worker_s_stream_is_guessed_from_its_journal_and_charged_by_its_birth(
+    said: list[int], output: int
+) -> None:
     async def story() -> tuple[Usage | None, int, int]:
         store = MemoryStore(VirtualClock())
         journal, ledger = MemoryJournal(store, LEASE_S), MemoryLedger(store, LEASE_S)
-        birth = make_birth("openai.chat")
+        birth = make_birth("openai.chat", output_tokens_max=400)
         await ledger.admit(admission_of(birth))
-        events = [Event(n, "", CHUNK % (b"w" * 10)) for n in (1, 2, 3)]
+        events = [Event(n, "", CHUNK % (b"w" * 10)) for n in said]
         await journal.append([Append(birth.id, 1, 1, events, birth, has_content=True)])
         async with make_switchboard(journal, ledger).running():
             await asyncio.sleep(3 * LEASE_S)
@@ -233,8 +144,9 @@ def test_a_dead_worker_s_stream_is_guessed_from_its_journal_and_charged_by_its_b
         return store.records[birth.id].usage, 10_000 - tokens.remaining, 10_000 - money.remaining
 
     usage, tokens, money = run(story())
-    assert usage == Usage(input_tokens=125, output_tokens=8, is_estimate=True)
-    assert (tokens, money) == (133, 125 + 16)
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens, usage.is_estimate) == (125, output, True)
+    assert (tokens, money) == (125 + output, 125 + 2 * output)
 
 
 @pytest.mark.parametrize("usage", [None, Usage(10, 1, is_estimate=True)])
@@ -254,5 +166,7 @@ def test_calls_of_tools_and_other_letters_count_by_their_bytes() -> None:
     )
     said = [Event(1, "", CHUNK % "é🦊".encode()), Event(2, "", call), Event(3, "", b"[DONE]")]
 
-    assert said_bytes(said, dialect) == 6 + 6
-    assert estimated(None, 0, 12) == Usage(output_tokens=3, is_estimate=True)
+    birth, both = make_birth("openai.chat"), said_in(said, dialect)
+    assert both == Said(6 + 6, has_reasoned=False)
+    assert estimated(None, 0, both, 0, birth) == Usage(output_tokens=3, is_estimate=True)
+    assert estimated(Usage(0, 5), 9, both, 0, birth) == Usage(9, 5, is_estimate=True)

@@ -13,6 +13,7 @@ from proxy.relay.producer import Producer, Work
 from proxy.relay.switchboard import Settings, Switchboard
 from proxy.relay.writer import Limits
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
+from proxy.store.memory_meters import Meters
 from proxy.stream import Birth, Ending, StreamId
 from proxy.upstream.scripted import ScriptedProvider
 from proxy.wire.dialects import all_dialects
@@ -42,6 +43,7 @@ class Room:
 
     def __init__(self) -> None:
         clock, store = VirtualClock(), MemoryStore(VirtualClock())
+        self.store = store
         self.ledger = Away(store, LEASE_S)
         self.switchboard = Switchboard(
             MemoryJournal(store, LEASE_S),
@@ -97,6 +99,38 @@ def test_what_only_rates_hold_up_is_let_through_and_entered_once_the_ledger_is_b
             assert isinstance(await room.create(RATE), Producer), "what went through is not counted"
             with pytest.raises(QuotaExceeded):
                 await room.create(RATE)
+
+    run(story())
+
+
+@pytest.mark.parametrize("in_the_way", [0, 95])
+def test_a_store_that_has_lost_everything_is_told_again_of_what_runs_and_what_it_holds(
+    in_the_way: int,
+) -> None:
+    async def story() -> None:
+        room = Room()
+        room.ledger.is_away = False
+        async with room.switchboard.running():
+            made = await room.create(BUDGET, claim=Claim("mine", b"f"))
+            assert isinstance(made, Producer)
+            stream = made.writer.birth.id
+            await asyncio.sleep(1)
+            for lost in (room.store.records, room.store.running, room.store.claims):
+                lost.clear()
+            room.store.meters = Meters()
+            now_s = room.store.clock.now()
+            room.store.meters.hold(StreamId("other"), [BUDGET], Ask(in_the_way), now_s)
+            await asyncio.sleep(3.5)
+            assert list(room.store.running) == [stream]
+            assert (stream in room.store.meters.holds) is not bool(in_the_way)
+            await made.finished.wait()
+        assert made.writer.tail.ending is Ending.COMPLETED
+        assert room.store.running == {}
+        (left,) = await room.ledger.standings([BUDGET])
+        used = made.writer.usage
+        assert used is not None
+        charged = 0 if in_the_way else used.input_tokens + used.output_tokens
+        assert left.remaining == 100 - in_the_way - charged
 
     run(story())
 

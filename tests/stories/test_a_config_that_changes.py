@@ -162,6 +162,23 @@ def test_an_invalid_file_changes_nothing_and_says_why_until_it_is_mended(
     assert server.log.read_text().count("config_refused") == 1
 
 
+def test_a_file_without_keys_opens_no_server_that_others_can_reach(tmp_path: Path) -> None:
+    """It would be valid for loopback, but where this one listens cannot be changed."""
+    start = f'[store]\nurl = "memory://"\n[server]\nhost = "0.0.0.0"\n{key("ann", ANN)}'
+
+    async def scenario(url: str) -> None:
+        (tmp_path / "server.toml").write_text('[store]\nurl = "memory://"\n')
+        await asyncio.sleep(CHANGED_S)
+        assert await everywhere(status_of(url, "")) == {401}
+        assert await everywhere(status_of(url, ANN)) == {200}
+        ((_, says),) = await everywhere(readiness(url))
+        assert says.startswith("invalid since 20")
+
+    with serving(tmp_path, start) as served:
+        asyncio.run(scenario(served.url.replace("0.0.0.0", "127.0.0.1")))
+    assert "listens on 0.0.0.0" in served.log.read_text()
+
+
 # --- what runs meanwhile --------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from proxy.errors import (
     ProviderTruncated,
     ProviderUnreachable,
 )
+from proxy.relay.estimate import did_nothing
 from proxy.upstream import http
 from proxy.upstream.remote import retry_after_s
 from tests.upstream.asking import KEY, KINDS, read, remote, request, run
@@ -255,6 +256,7 @@ def test_an_answer_that_does_not_begin(
     error = run(_failure(kind, script))
     assert type(error) is expected
     assert says in str(error)
+    assert not did_nothing(error)
 
 
 @either
@@ -276,6 +278,7 @@ def test_a_refused_connection_is_unreachable(kind: str) -> None:
             await read(provider)
         await provider.close()
         assert "127.0.0.1" not in str(caught.value)
+        assert did_nothing(caught.value)
 
     run(main())
 

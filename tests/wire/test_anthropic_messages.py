@@ -217,9 +217,10 @@ def test_input_is_what_was_sent_cached_and_read_from_cache() -> None:
             output_tokens=2,
             cached_input_tokens=9000,
             is_estimate=True,
+            cache_write_tokens=1500,
         ),
-        Usage(input_tokens=4 + 1500 + 9000, output_tokens=7, cached_input_tokens=9000),
-        Usage(input_tokens=6 + 1500 + 9100, output_tokens=9, cached_input_tokens=9100),
+        Usage(4 + 1500 + 9000, 7, cached_input_tokens=9000, cache_write_tokens=1500),
+        Usage(6 + 1500 + 9100, 9, cached_input_tokens=9100, cache_write_tokens=1500),
     ]
 
 
@@ -230,7 +231,19 @@ def test_tokens_of_thinking_are_counted_too() -> None:
     assert listener.usage == Usage(input_tokens=25, output_tokens=31, reasoning_tokens=22)
 
 
-@pytest.mark.parametrize("usage", [None, 7, "x", [], {"input_tokens": "many"}, {}])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        7,
+        "x",
+        [],
+        {"input_tokens": "many"},
+        {"output_tokens": -1},
+        {"output_tokens": 1e12},
+        {},
+    ],
+)
 def test_counts_that_are_none_do_not_fail_an_answer(usage: object) -> None:
     listener = translator()
     hear(listener, START, json.dumps({"type": "message_delta", "usage": usage}).encode(), STOP)

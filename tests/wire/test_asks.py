@@ -24,6 +24,16 @@ def refusal(dialect: Dialect, given: bytes) -> MalformedRequest:
     return raised.value
 
 
+@pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize(
+    "name", ["Model", "MAX_TOKENS", "max_token\u017f", "Stream", "N", "Max_completion_to\u212aens"]
+)
+def test_a_name_that_some_servers_take_for_another_is_refused(dialect: Dialect, name: str) -> None:
+    error = refusal(dialect, body(**{name: 100_000}))
+    assert (error.status, error.param) == (400, name)
+    assert name.casefold() in str(error)
+
+
 @pytest.mark.parametrize("name", ["openai.chat", "anthropic.messages"])
 def test_the_registry_knows_each_dialect_by_its_name(name: str) -> None:
     assert all_dialects()[name].name == name

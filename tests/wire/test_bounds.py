@@ -46,6 +46,9 @@ def sent(name: str, found: Bounded) -> Any:
             {"max_tokens": 9, "max_completion_tokens": 300},
             300,
         ),
+        ({"n_predict": 9}, 300, {"n_predict": 9, "max_completion_tokens": 300}, 300),
+        ({"max_tokens": 9, "n_predict": 900}, 300, {"max_tokens": 9, "n_predict": 300}, 300),
+        ({"max_tokens": 9, "n_predict": 900}, None, {"max_tokens": 9, "n_predict": 900}, 900),
     ],
 )
 def test_a_chat_is_bounded_in_the_field_that_its_client_uses(
@@ -54,7 +57,9 @@ def test_a_chat_is_bounded_in_the_field_that_its_client_uses(
     found = bounded(CHAT, at_most, **fields)
 
     body = sent(CHAT, found)
-    assert {name: body[name] for name in body if name.startswith("max_")} == written
+    assert {
+        name: body[name] for name in body if name in written or name.startswith("max_")
+    } == written
     assert found.output_tokens == output
 
 
@@ -80,7 +85,7 @@ def test_a_bound_that_changes_nothing_leaves_every_byte(name: str) -> None:
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "9", True, 10**30])
 def test_a_bound_that_is_none_is_refused_by_name(wrong: object) -> None:
-    for field in ("max_tokens", "max_completion_tokens", "n"):
+    for field in ("max_tokens", "max_completion_tokens", "n_predict", "n"):
         with pytest.raises(MalformedRequest, match=f"'{field}' must be a whole number from 1"):
             bounded(CHAT, None, **{field: wrong})
 

@@ -11,6 +11,7 @@ from proxy.wire.openai_chat import OpenAIChat
 from tests.wire import recorded
 
 CHAT = OpenAIChat()
+STOP = b'{"choices":[{"delta":{},"finish_reason":"stop"}]}'
 
 
 def translator(*, wants_usage: bool) -> Translator:
@@ -37,7 +38,28 @@ def test_the_last_usage_counts_and_one_of_another_shape_does_not() -> None:
     for usage in ('{"prompt_tokens":1}', '{"prompt_tokens":2,"completion_tokens":null}', "null"):
         hear(listener, b'{"choices":[],"usage":%b}' % usage.encode())
     hear(listener, b'{"choices":[],"usage":{"prompt_tokens":"many"}}', b'{"usage":7}')
-    assert listener.usage == Usage(input_tokens=2)
+    assert listener.usage == Usage(input_tokens=2, is_estimate=True)
+
+
+@pytest.mark.parametrize("count", [-1, 1_000_000_001, 10**30, 0.5])
+def test_a_count_that_cannot_be_one_is_no_count(count: float) -> None:
+    listener = translator(wants_usage=True)
+    hear(listener, STOP, b'{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7}}')
+    for name in ("prompt_tokens", "completion_tokens"):
+        usage = {"prompt_tokens": 5, "completion_tokens": 7, name: count}
+        hear(listener, json.dumps({"choices": [], "usage": usage}).encode())
+    assert listener.usage == Usage(input_tokens=5, output_tokens=7)
+
+
+def test_what_is_counted_before_the_end_is_not_all_of_it_yet() -> None:
+    listener = translator(wants_usage=True)
+    for said, stop, is_estimate in ((1, b"null", True), (9, b'"stop"', False)):
+        hear(
+            listener,
+            b'{"choices":[{"delta":{"content":"a"},"finish_reason":%b}],'
+            b'"usage":{"prompt_tokens":3,"completion_tokens":%d}}' % (stop, said),
+        )
+        assert listener.usage == Usage(3, said, is_estimate=is_estimate)
 
 
 @pytest.mark.parametrize("name", recorded.CHAT)

@@ -1,6 +1,6 @@
 -- The meters of quotas: the twin of policy/quotas.py, which says what they mean. A limit is
 -- {type, unit, amount, key, then name, begin and end of three windows if it is a budget}; its
--- type 1 a bucket (a hash: used, at), 2 a counter (a hash: used; one for each window), 3 a crowd (a
+-- type 1 a bucket (a hash: used, at, of), 2 a counter (a hash: used; one for each window), 3 a crowd (a
 -- sorted set: until when each stream can be there at most); its unit 0 the create itself, 1
 -- tokens, 2 micro-dollars. A meter is told as two numbers: used and at, used and end, or how many and 0.
 -- The keys of windows cannot be declared, but share the ledger's slot.
@@ -17,8 +17,11 @@ local function window(limit)
 end
 
 local function drained(key, amount)
-  local m = redis.call('HMGET', key, 'used', 'at')
-  local used, at = tonumber(m[1] or 0), tonumber(m[2] or NOW)
+  local m = redis.call('HMGET', key, 'used', 'at', 'of')
+  local used, at, of = tonumber(m[1] or 0), tonumber(m[2] or NOW), tonumber(m[3] or amount)
+  if amount < of then
+    used = math.min(used, amount * MINUTE_MS + math.max(0, used - of * MINUTE_MS))
+  end
   if NOW > at then
     used, at = math.max(0, used - amount * (NOW - at)), NOW
   end
@@ -52,11 +55,12 @@ local function fits(limit, used, want)
   return used + want <= limit[3]
 end
 
-local function fill(key, amount, count)
+local function fill(key, amount, more)
   local used, at = drained(key, amount)
-  used = math.max(0, used + count * MINUTE_MS)
+  used = math.max(0, used + more)
   if used == 0 then return redis.call('DEL', key) end
-  redis.call('HSET', key, 'used', string.format('%.0f', used), 'at', string.format('%.0f', at))
+  redis.call('HSET', key, 'used', string.format('%.0f', used), 'at', string.format('%.0f', at),
+    'of', amount)
   redis.call('PEXPIRE', key, math.ceil(used / amount) + DAY_MS)
 end
 
@@ -83,8 +87,9 @@ local function hold(key, stream, limits, tokens, money, keep_ms)
   for i, limit in ipairs(limits) do
     local kind, amount, place, want = limit[1], limit[3], places[i][4], wanted(limit[2], tokens, money)
     if kind == 1 then
-      fill(place, amount, want)
+      fill(place, amount, want * MINUTE_MS)
       told[2 * i - 1] = told[2 * i - 1] + want * MINUTE_MS
+      places[i][6] = told[2 * i - 1]
     elseif kind == 2 then
       count(place, told[2 * i], want)
       told[2 * i - 1] = told[2 * i - 1] + want
@@ -108,12 +113,18 @@ local function settle(key, stream, tokens, money)
   local more_tokens, more_money = 0, 0
   if tokens then more_tokens, more_money = tokens - held[1], money - held[2] end
   for _, place in ipairs(cmsgpack.unpack(held[3])) do
-    local kind, unit, amount, where, over = unpack(place)
+    local kind, unit, amount, where, at, used = unpack(place)
     if kind == 3 then
       redis.call('ZREM', where, stream)
     elseif unit > 0 then
       local more = unit == 1 and more_tokens or more_money
-      if kind == 1 then fill(where, amount, more) else count(where, over, more) end
+      if kind == 2 then
+        count(where, at, more)
+      elseif more ~= 0 then
+        local there = math.max(0, used - amount * math.max(0, NOW - at))
+        local of = tonumber(redis.call('HGET', where, 'of') or amount)
+        fill(where, of, math.max(more * MINUTE_MS, -there))
+      end
     end
   end
 end
