@@ -15,10 +15,10 @@ import msgspec
 from proxy.errors import ProviderGarbled, ProviderTruncated
 from proxy.stream import DONE, Ending, Event, Frame, Problem, Usage
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
-from proxy.wire.chat_bounds import bounded
-from proxy.wire.chat_deltas import read_chunk
-from proxy.wire.chat_errors import error_object, reported
-from proxy.wire.chat_fold import fold_chunks
+from proxy.wire.chat.bounds import bounded
+from proxy.wire.chat.deltas import read_chunk
+from proxy.wire.chat.errors import error_object, reported
+from proxy.wire.chat.fold import fold_chunks
 from proxy.wire.deltas import Delta
 from proxy.wire.dialect import Ask, Bounded
 from proxy.wire.json_text import (
@@ -119,7 +119,7 @@ class OpenAIChat:
         )
 
     def bounded(self, ask: Ask, at_most: int | None) -> Bounded:
-        """See `chat_bounds`."""
+        """See `chat.bounds`."""
         return bounded(ask, at_most)
 
     def upstream_body(self, ask: Ask, model: str) -> bytes:
@@ -142,11 +142,11 @@ class OpenAIChat:
         return passed_on(problem.body, one_line=False) or error_object(problem, problem.code)
 
     def deltas(self, data: bytes) -> Sequence[Delta]:
-        """See `chat_deltas`."""
+        """See `chat.deltas`."""
         return read_chunk(data)
 
     def fold(self, events: Iterable[Event]) -> bytes:
-        """The `chat.completion` object. See `chat_fold`."""
+        """The `chat.completion` object. See `chat.fold`."""
         return fold_chunks(events)
 
 

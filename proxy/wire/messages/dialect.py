@@ -16,9 +16,9 @@ from proxy.wire.asks import body_for, check_messages, read_field, read_flag, rea
 from proxy.wire.deltas import Delta
 from proxy.wire.dialect import Ask, Bounded
 from proxy.wire.json_text import ABSENT, Fields, passed_on, read, read_body, says_nothing
-from proxy.wire.messages_bounds import bounded
-from proxy.wire.messages_deltas import read_event
-from proxy.wire.messages_fold import fold_message
+from proxy.wire.messages.bounds import bounded
+from proxy.wire.messages.deltas import read_event
+from proxy.wire.messages.fold import fold_message
 
 _STATUS = {
     "invalid_request_error": 400,
@@ -111,7 +111,7 @@ class AnthropicMessages:
         return Ask(model=model, is_streamed=is_streamed, wants_usage=True, fields=fields)
 
     def bounded(self, ask: Ask, at_most: int | None) -> Bounded:
-        """See `messages_bounds`."""
+        """See `messages.bounds`."""
         return bounded(ask, at_most)
 
     def upstream_body(self, ask: Ask, model: str) -> bytes:
@@ -135,11 +135,11 @@ class AnthropicMessages:
         return passed_on(problem.body, one_line=False) or msgspec.json.encode(own)
 
     def deltas(self, data: bytes) -> Sequence[Delta]:
-        """See `messages_deltas`."""
+        """See `messages.deltas`."""
         return read_event(data)
 
     def fold(self, events: Iterable[Event]) -> bytes:
-        """The message object. See `messages_fold`."""
+        """The message object. See `messages.fold`."""
         return fold_message(events)
 
 
