@@ -84,6 +84,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     output_tokens: int = 0
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    """Of `input_tokens`: those that were written to the provider's cache."""
     is_estimate: bool = False
     """Whether some of it is not, or not yet, the provider's own count."""
 

@@ -79,7 +79,7 @@ class ScriptedProvider:
 
     def __init__(self, name: str, settings: config.ScriptedProvider) -> None:
         self.name = name
-        self.dialects = frozenset(_SUFFIXES)
+        self.dialects = tuple(_SUFFIXES)
         self.deadlines = Deadlines(
             first_event_s=settings.first_event_s,
             idle_s=settings.idle_s,

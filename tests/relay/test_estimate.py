@@ -51,7 +51,7 @@ class Told:
     """A provider that says this, then stalls, or fails."""
 
     name = "told"
-    dialects = frozenset({"openai.chat", "anthropic.messages"})
+    dialects = ("openai.chat", "anthropic.messages")
     deadlines = Deadlines()
 
     def __init__(self, said: Sequence[bytes], error: MidstreamError | None = None) -> None:

@@ -14,11 +14,17 @@ import msgspec
 
 from proxy.errors import ProviderGarbled, ProviderTruncated
 from proxy.stream import DONE, Ending, Event, Frame, Problem, Usage
+from proxy.wire.answer import Making
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
 from proxy.wire.chat.bounds import bounded
 from proxy.wire.chat.deltas import read_chunk
 from proxy.wire.chat.errors import error_object, reported
 from proxy.wire.chat.fold import fold_chunks
+from proxy.wire.chat.hearing import ChatHearing
+from proxy.wire.chat.reading import read_conversation
+from proxy.wire.chat.telling import ChatTelling
+from proxy.wire.chat.writing import write_conversation
+from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
 from proxy.wire.dialect import Ask, Bounded
 from proxy.wire.json_text import (
@@ -102,6 +108,8 @@ class OpenAIChat:
     path = "/v1/chat/completions"
     heartbeat = b": ping\n"
 
+    translated_headers: Sequence[tuple[str, str]] = ()
+
     def read_ask(self, body: bytes) -> Ask:
         """Checks what a relay must know; the rest is the provider's to judge."""
         fields = read_body(body)
@@ -148,6 +156,22 @@ class OpenAIChat:
     def fold(self, events: Iterable[Event]) -> bytes:
         """The `chat.completion` object. See `chat.fold`."""
         return fold_chunks(events)
+
+    def conversation(self, ask: Ask) -> Conversation:
+        """See `chat.reading`."""
+        return read_conversation(ask)
+
+    def ask_of(self, conversation: Conversation) -> Ask:
+        """See `chat.writing`."""
+        return write_conversation(conversation)
+
+    def hearing(self) -> ChatHearing:
+        """See `chat.hearing`."""
+        return ChatHearing()
+
+    def telling(self, making: Making) -> ChatTelling:
+        """See `chat.telling`."""
+        return ChatTelling(making)
 
 
 class ChatTranslator:
