@@ -83,7 +83,7 @@ async def running_app(
     """
     clock, entropy, dialects = WallClock(), SystemEntropy(), all_dialects()
     identity = _identity(clock, entropy)
-    routes = _routes(config, dialects)
+    routes = Routes(config.models)
     observer.counts.know(_names(config, routes, dialects, identity))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_tracing(config, observer, identity))
@@ -157,7 +157,7 @@ def _reload_from(
             what = f"this server listens on {config.server.host}, and needs a key while it does"
             raise ConfigInvalid((f"[keys]: {what}",))
         desk.providers = fleet.change(changed.providers, desk.switchboard.providers_in_use())
-        desk.routes = _routes(changed, desk.dialects)
+        desk.routes = Routes(changed.models)
         desk.keyring = Keyring(changed.keys)
         desk.pools = changed.pools
         desk.settings = _http_settings(changed)
@@ -216,10 +216,6 @@ def _http_settings(config: Config) -> HttpSettings:
         retention_max_s=config.store.retention_max_s,
         detach=config.streams.detach,
     )
-
-
-def _routes(config: Config, dialects: Mapping[str, Dialect]) -> Routes:
-    return Routes(config.models, {name: dialect.path for name, dialect in dialects.items()})
 
 
 def _litestar(desk: Desk) -> Litestar:

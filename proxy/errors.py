@@ -27,6 +27,7 @@
     │   ├── ProviderUnreachable     no connection, or it broke before the answer
     │   ├── ProviderStalled         a deadline passed
     │   ├── ProviderTruncated       it stopped without its own terminator
+    │   ├── ProviderUntranslatable  what it sent cannot be said in the client's dialect
     │   └── ProviderGarbled         what it sent cannot be read, or passes a limit
     ├── OwnError                    ours
     │   ├── StoreUnavailable        503: cannot be reached, or did not answer in time
@@ -559,6 +560,22 @@ class ProviderGarbled(ProviderError):
 
     def __str__(self) -> str:
         return f"The provider sent what cannot be relayed: {self.what}."
+
+
+class ProviderUntranslatable(ProviderError):
+    """Part of an answer that the client's dialect has no words for. Never left out in silence."""
+
+    code = "untranslatable"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return (
+            f"The provider sent {self.what}, which cannot be said in the dialect of this request; "
+            "ask in the provider's own."
+        )
 
 
 # --- ours --------------------------------------------------------------------------------

@@ -18,10 +18,12 @@ from proxy.errors import IdempotencyMismatch, MalformedRequest, StoreUnavailable
 from proxy.observe import Span
 from proxy.policy.keys import Principal
 from proxy.policy.quotas import Standing
-from proxy.relay.ports import Claim, UpstreamRequest
+from proxy.relay.ports import Claim, Provider, UpstreamRequest
 from proxy.relay.producer import Producer, Work
 from proxy.stream import Birth, State, StreamId
-from proxy.wire.dialect import Ask, Dialect
+from proxy.wire.answer import Making
+from proxy.wire.dialect import Ask, Dialect, Translator
+from proxy.wire.translation import translated, translation
 
 BORN_EVERY_S = 0.05
 """How often the store is asked for what is about to be there."""
@@ -125,14 +127,15 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
     ask, wishes = call.ask, call.wishes
     target = desk.routes.resolve(ask.model, call.principal.models)
     provider = desk.providers[target.provider]
-    desk.routes.check_dialect(ask.model, call.dialect.name, provider.dialects)
-    held = hold(desk.pools, call.principal, target, call.dialect, ask)
-    passed_on = [(name, call.headers[name]) for name in PASSED_ON_HEADERS if name in call.headers]
+    theirs = _spoken_to(desk, call.dialect, provider)
+    if theirs is not call.dialect:
+        ask = translated(call.dialect, theirs, ask)
+    held = hold(desk.pools, call.principal, target, theirs, ask)
     birth = Birth(
         id=desk.switchboard.new_id(),
         owner=call.principal.owner,
         dialect=call.dialect.name,
-        model=ask.model,
+        model=call.ask.model,
         provider=target.provider,
         created_at=desk.switchboard.clock.now(),
         retention_s=wishes.retention_s,
@@ -145,17 +148,34 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
         output_tokens_max=held.output_tokens,
         silent_tokens_per_s=target.silent_tokens_per_s * held.answers,
     )
-    if call.span is not None:
-        passed_on += call.span.passed_on(birth)
     request = UpstreamRequest(
-        dialect=call.dialect.name,
+        dialect=theirs.name,
         model=target.model,
-        body=call.dialect.upstream_body(held.ask, target.model),
-        headers=passed_on,
+        body=theirs.upstream_body(held.ask, target.model),
+        headers=_passed_on(call, theirs, birth),
     )
-    translator = call.dialect.translator(ask)
+    translator: Translator
+    if theirs is call.dialect:
+        translator = theirs.translator(ask)
+    else:
+        making = Making(birth.id, birth.model, birth.created_at, theirs.name, call.ask.wants_usage)
+        translator = translation(call.dialect, theirs, ask, making)
     work = Work(provider, request, call.dialect, translator, held.limits, held.most)
     return birth, work
+
+
+def _spoken_to(desk: Desk, ours: Dialect, provider: Provider) -> Dialect:
+    """The dialect in which a provider is asked: the client's, or else the one it prefers."""
+    return ours if ours.name in provider.dialects else desk.dialects[provider.dialects[0]]
+
+
+def _passed_on(call: Call, theirs: Dialect, birth: Birth) -> Sequence[tuple[str, str]]:
+    """Headers for the provider: the client's own mean something in its own dialect alone."""
+    traced = [] if call.span is None else call.span.passed_on(birth)
+    if theirs is not call.dialect:
+        return [*theirs.translated_headers, *traced]
+    headers = call.headers
+    return [*((name, headers[name]) for name in PASSED_ON_HEADERS if name in headers), *traced]
 
 
 async def _born(desk: Desk, stream: StreamId, within_s: float) -> State | None:

@@ -7,11 +7,11 @@ stands for what comes after the slash, because there the first part chose the pr
 a longer target (``vllm/meta/*``) it always stands for what the pattern's star matched.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
-from proxy.errors import MalformedRequest, ModelNotFound
+from proxy.errors import ModelNotFound
 from proxy.stream import Price
 
 SILENT_TOKENS_PER_S = 200
@@ -57,15 +57,13 @@ class Route(msgspec.Struct, frozen=True):
 class Routes:
     """All configured models."""
 
-    def __init__(self, routes: Sequence[Route], paths: Mapping[str, str]) -> None:
-        """`paths` says for each dialect where clients ask in it."""
+    def __init__(self, routes: Sequence[Route]) -> None:
         self._exact = {route.name: route for route in routes if not route.is_pattern}
         patterns = [route for route in routes if route.is_pattern]
         self.patterns: Sequence[Route] = sorted(
             patterns, key=lambda route: len(route.name), reverse=True
         )
         """The longest first: the order in which they are tried."""
-        self._paths = paths
 
     def resolve(self, model: str, allowed: Collection[str] | None = None) -> Target:
         """Who serves `model`, for a caller that may use `allowed` (None: all).
@@ -105,17 +103,6 @@ class Routes:
         names = [name for name in self._exact if is_allowed(allowed, name)]
         others = [name for name in allowed or () if "*" not in name and name not in self._exact]
         return [*names, *(name for name in others if self._serve(name) is not None)]
-
-    def check_dialect(self, model: str, dialect: str, spoken: Collection[str]) -> None:
-        """Raise `MalformedRequest` unless the model's provider is among those that speak it."""
-        if dialect in spoken:
-            return
-        ways = " or ".join(f"POST {self._paths[other]}" for other in sorted(spoken))
-        raise MalformedRequest(
-            f"The provider of model {model[:100]!r} does not speak {dialect}; "
-            f"ask for it at {ways}.",
-            param="model",
-        )
 
 
 def is_allowed(allowed: Collection[str] | None, model: str) -> bool:

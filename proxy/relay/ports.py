@@ -403,8 +403,8 @@ class Provider(Protocol):
         ...
 
     @property
-    def dialects(self) -> frozenset[str]:
-        """The dialects it can be asked in."""
+    def dialects(self) -> Sequence[str]:
+        """The dialects it can be asked in, the one it prefers first. At least one."""
         ...
 
     @property

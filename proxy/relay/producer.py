@@ -255,7 +255,10 @@ class Producer:
     # --- how it ends ------------------------------------------------------------------------
 
     def _end_failed(self, error: MidstreamError) -> None:
-        self._end(Ending.FAILED, error.problem())
+        problem = error.problem()
+        if self.work.request.dialect != self.work.dialect.name:
+            problem = msgspec.structs.replace(problem, body=None)  # it is no error of the client's
+        self._end(Ending.FAILED, problem)
 
     def _end_stopped(self, stop: Stop) -> None:
         stream = self.writer.birth.id

@@ -60,7 +60,7 @@ class RemoteProvider:
 
     def __init__(self, name: str, settings: config.RemoteProvider) -> None:
         self.name = name
-        self.dialects = frozenset({self.dialect})
+        self.dialects: Sequence[str] = (self.dialect,)
         self.peer = _peer(settings)
         self.deadlines = Deadlines(
             settings.connect_s, settings.first_event_s, settings.idle_s, settings.total_s

@@ -80,7 +80,7 @@ class ScriptedProvider:
 
     def __init__(self, name: str, settings: config.ScriptedProvider) -> None:
         self.name = name
-        self.dialects = frozenset(_SUFFIXES)
+        self.dialects = tuple(_SUFFIXES)
         self.peer = Peer(settings.kind)
         self.deadlines = Deadlines(
             first_event_s=settings.first_event_s,

@@ -1,1 +1,1 @@
-"""What bytes mean: SSE, and one module per dialect. Pure: no I/O, no clock."""
+"""What bytes mean: SSE, and one package per dialect. Pure: no I/O, no clock."""

@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from proxy.stream import Ending, Event, Frame, Particulars, Problem, Usage
+from proxy.wire.answer import Hearing, Making, Telling
+from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
 
 
@@ -43,11 +45,20 @@ class Translator(Protocol):
     The attributes are true of all frames heard so far.
     """
 
-    has_content: bool
-    """The model has said something: text, a tool call, reasoning, a refusal."""
-    is_complete: bool
-    """The provider's own terminator was heard, and what it needs before it. Hear no more."""
-    usage: Usage | None
+    @property
+    def has_content(self) -> bool:
+        """The model has said something: text, a tool call, reasoning, a refusal."""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """The provider's own terminator was heard, and what it needs before it. Hear no more."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was counted, by then."""
+        ...
 
     def hear(self, frame: Frame) -> Sequence[Frame]:
         """The frames for the client's journal: in one dialect the same one, or none.
@@ -66,6 +77,8 @@ class Dialect(Protocol):
     """Where clients ask in it."""
     heartbeat: bytes
     """What keeps an idle SSE connection alive without disturbing the dialect's SDKs."""
+    translated_headers: Sequence[tuple[str, str]]
+    """What a provider has to be told with a request that was translated into the dialect."""
 
     def read_ask(self, body: bytes) -> Ask:
         """Raises `MalformedRequest`, which names the field."""
@@ -112,4 +125,25 @@ class Dialect(Protocol):
 
         Events that say how a stream failed are not part of the answer.
         """
+        ...
+
+    # --- translation: see `wire.translation` --------------------------------------------------
+
+    def conversation(self, ask: Ask) -> Conversation:
+        """What the client asks, for a provider of another dialect.
+
+        Raises `MalformedRequest`, which names the field, for what no `Conversation` can say.
+        """
+        ...
+
+    def ask_of(self, conversation: Conversation) -> Ask:
+        """The same, in this dialect. Raises `MalformedRequest`, which names the client's field."""
+        ...
+
+    def hearing(self) -> Hearing:
+        """For one answer of a provider that speaks this dialect, to a client that does not."""
+        ...
+
+    def telling(self, making: Making) -> Telling:
+        """For one answer to a client that speaks this dialect, of a provider that does not."""
         ...

@@ -1,8 +1,8 @@
 """The registry of dialects: the one place that knows all of them."""
 
-from proxy.wire.anthropic_messages import AnthropicMessages
+from proxy.wire.chat import OpenAIChat
 from proxy.wire.dialect import Dialect
-from proxy.wire.openai_chat import OpenAIChat
+from proxy.wire.messages import AnthropicMessages
 
 
 def all_dialects() -> dict[str, Dialect]:

@@ -47,7 +47,7 @@ def counting() -> Observer:
     observer = Observer(logger)
     observer.counts.know(
         Names(
-            route_of=Routes(routes, {}).name_of,
+            route_of=Routes(routes).name_of,
             owners={"ann"},
             providers={"openai"},
             dialects={"/v1/chat/completions": "openai.chat"},

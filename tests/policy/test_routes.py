@@ -4,13 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import MalformedRequest, ModelNotFound
+from proxy.errors import ModelNotFound
 from proxy.policy.routes import MODEL_CHARS_MAX, Route, Routes, Target, in_both, is_allowed, match
-
-PATHS = {
-    "openai.chat": "/v1/chat/completions",
-    "anthropic.messages": "/v1/messages",
-}
 
 
 def routes(table: dict[str, str]) -> Routes:
@@ -20,8 +15,7 @@ def routes(table: dict[str, str]) -> Routes:
             Route(name, Target(provider, model))
             for name, target in table.items()
             for provider, _, model in [target.partition("/")]
-        ],
-        PATHS,
+        ]
     )
 
 
@@ -132,21 +126,6 @@ def test_patterns_are_listed_longest_first() -> None:
 
     assert lengths == sorted(lengths, reverse=True)
     assert len(lengths) == 6
-
-
-def test_a_provider_is_asked_in_a_dialect_that_it_speaks() -> None:
-    EVERYTHING.check_dialect("gpt-5", "openai.chat", {"openai.chat"})
-
-
-def test_asking_in_another_dialect_says_where_to_ask() -> None:
-    with pytest.raises(MalformedRequest) as caught:
-        EVERYTHING.check_dialect("claude-x", "openai.chat", {"anthropic.messages"})
-
-    assert caught.value.param == "model"
-    assert str(caught.value) == (
-        "The provider of model 'claude-x' does not speak openai.chat; "
-        "ask for it at POST /v1/messages."
-    )
 
 
 NAMES = st.lists(st.text("ab*", min_size=1, max_size=6).filter(lambda n: n.count("*") < 2))

@@ -31,7 +31,7 @@ class Told:
     """A provider that says this, with pauses of so many seconds; then stalls, or fails."""
 
     name = "told"
-    dialects = frozenset({"openai.chat", "anthropic.messages"})
+    dialects = ("openai.chat", "anthropic.messages")
     deadlines = Deadlines()
     peer = Peer("told")
 

@@ -276,7 +276,7 @@ class SaidProvider:
     """Says a given answer at a random pace, and perhaps stops in the middle."""
 
     name = "said"
-    dialects = frozenset({DIALECT})
+    dialects = (DIALECT,)
     deadlines = Deadlines(first_event_s=60, idle_s=30, total_s=600)
     peer = Peer("said")
 

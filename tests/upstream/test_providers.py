@@ -24,9 +24,9 @@ def test_each_table_becomes_a_provider_of_its_kind() -> None:
         }
     )
     assert [provider.name for provider in built.values()] == list(built) == ["one", "two", "three"]
-    assert built["one"].dialects == {"openai.chat"}
-    assert built["two"].dialects == {"anthropic.messages"}
-    assert built["three"].dialects == {"openai.chat", "anthropic.messages"}
+    assert built["one"].dialects == ("openai.chat",)
+    assert built["two"].dialects == ("anthropic.messages",)
+    assert built["three"].dialects == ("openai.chat", "anthropic.messages")
     assert built["one"].deadlines == Deadlines(connect_s=1, idle_s=2)
     assert built["two"].deadlines == Deadlines(first_event_s=3, total_s=4)
     assert built["three"].deadlines == Deadlines(idle_s=5)

@@ -4,8 +4,8 @@ import pytest
 
 from proxy.errors import ProviderGarbled, ProviderReported, ProviderTruncated
 from proxy.stream import DONE, Frame, Usage
-from proxy.wire.anthropic_messages import AnthropicMessages
 from proxy.wire.dialect import Translator
+from proxy.wire.messages import AnthropicMessages
 from tests.wire import recorded
 
 MESSAGES = AnthropicMessages()

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.stream import DONE, Frame, Usage
+from proxy.wire.chat import OpenAIChat
 from proxy.wire.dialect import Translator
-from proxy.wire.openai_chat import OpenAIChat
 from tests.wire import recorded
 
 CHAT = OpenAIChat()

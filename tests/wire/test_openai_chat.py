@@ -2,8 +2,8 @@ import pytest
 
 from proxy.errors import ProviderGarbled, ProviderReported, ProviderTruncated
 from proxy.stream import DONE, Frame
+from proxy.wire.chat import OpenAIChat
 from proxy.wire.dialect import Translator
-from proxy.wire.openai_chat import OpenAIChat
 from tests.wire import recorded
 
 CHAT = OpenAIChat()

@@ -14,13 +14,19 @@ import msgspec
 
 from proxy.errors import ProviderGarbled, ProviderTruncated
 from proxy.stream import DONE, Ending, Event, Frame, Particulars, Problem, Usage
+from proxy.wire.answer import Making
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
 from proxy.wire.bounds import Count
-from proxy.wire.chat_bounds import bounded
-from proxy.wire.chat_deltas import read_chunk
-from proxy.wire.chat_errors import error_object, reported
-from proxy.wire.chat_fold import fold_chunks
-from proxy.wire.chat_particulars import particulars
+from proxy.wire.chat.bounds import bounded
+from proxy.wire.chat.deltas import read_chunk
+from proxy.wire.chat.errors import error_object, reported
+from proxy.wire.chat.fold import fold_chunks
+from proxy.wire.chat.hearing import ChatHearing
+from proxy.wire.chat.particulars import particulars
+from proxy.wire.chat.reading import read_conversation
+from proxy.wire.chat.telling import ChatTelling
+from proxy.wire.chat.writing import write_conversation
+from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
 from proxy.wire.dialect import Ask, Bounded
 from proxy.wire.json_text import (
@@ -104,6 +110,8 @@ class OpenAIChat:
     path = "/v1/chat/completions"
     heartbeat = b": ping\n"
 
+    translated_headers: Sequence[tuple[str, str]] = ()
+
     def read_ask(self, body: bytes) -> Ask:
         """Checks what a relay must know; the rest is the provider's to judge."""
         fields = read_body(body)
@@ -121,7 +129,7 @@ class OpenAIChat:
         )
 
     def bounded(self, ask: Ask, at_most: int | None) -> Bounded:
-        """See `chat_bounds`."""
+        """See `chat.bounds`."""
         return bounded(ask, at_most)
 
     def upstream_body(self, ask: Ask, model: str) -> bytes:
@@ -144,16 +152,32 @@ class OpenAIChat:
         return passed_on(problem.body, one_line=False) or error_object(problem, problem.code)
 
     def deltas(self, data: bytes) -> Sequence[Delta]:
-        """See `chat_deltas`."""
+        """See `chat.deltas`."""
         return read_chunk(data)
 
     def particulars(self, events: Sequence[Event]) -> Particulars:
-        """See `chat_particulars`."""
+        """See `chat.particulars`."""
         return particulars(events)
 
     def fold(self, events: Iterable[Event]) -> bytes:
-        """The `chat.completion` object. See `chat_fold`."""
+        """The `chat.completion` object. See `chat.fold`."""
         return fold_chunks(events)
+
+    def conversation(self, ask: Ask) -> Conversation:
+        """See `chat.reading`."""
+        return read_conversation(ask)
+
+    def ask_of(self, conversation: Conversation) -> Ask:
+        """See `chat.writing`."""
+        return write_conversation(conversation)
+
+    def hearing(self) -> ChatHearing:
+        """See `chat.hearing`."""
+        return ChatHearing()
+
+    def telling(self, making: Making) -> ChatTelling:
+        """See `chat.telling`."""
+        return ChatTelling(making)
 
 
 class ChatTranslator:

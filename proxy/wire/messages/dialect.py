@@ -12,15 +12,21 @@ import msgspec
 
 from proxy.errors import MalformedRequest, ProviderReported, ProviderTruncated
 from proxy.stream import Ending, Event, Frame, Particulars, Problem, Usage
+from proxy.wire.answer import Making
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
 from proxy.wire.bounds import Count
+from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
 from proxy.wire.dialect import Ask, Bounded
 from proxy.wire.json_text import ABSENT, Fields, passed_on, read, read_body, says_nothing
-from proxy.wire.messages_bounds import bounded
-from proxy.wire.messages_deltas import read_event
-from proxy.wire.messages_fold import fold_message
-from proxy.wire.messages_particulars import particulars
+from proxy.wire.messages.bounds import bounded
+from proxy.wire.messages.deltas import read_event
+from proxy.wire.messages.fold import fold_message
+from proxy.wire.messages.hearing import MessagesHearing
+from proxy.wire.messages.particulars import particulars
+from proxy.wire.messages.reading import read_conversation
+from proxy.wire.messages.telling import MessagesTelling
+from proxy.wire.messages.writing import write_conversation
 
 _STATUS = {
     "invalid_request_error": 400,
@@ -101,6 +107,8 @@ class AnthropicMessages:
     path = "/v1/messages"
     heartbeat = b'event: ping\ndata: {"type":"ping"}\n\n'
 
+    translated_headers: Sequence[tuple[str, str]] = (("anthropic-version", "2023-06-01"),)
+
     def read_ask(self, body: bytes) -> Ask:
         """Checks what a relay must know; the rest is the provider's to judge."""
         fields = read_body(body)
@@ -113,7 +121,7 @@ class AnthropicMessages:
         return Ask(model=model, is_streamed=is_streamed, wants_usage=True, fields=fields)
 
     def bounded(self, ask: Ask, at_most: int | None) -> Bounded:
-        """See `messages_bounds`."""
+        """See `messages.bounds`."""
         return bounded(ask, at_most)
 
     def upstream_body(self, ask: Ask, model: str) -> bytes:
@@ -137,16 +145,32 @@ class AnthropicMessages:
         return passed_on(problem.body, one_line=False) or msgspec.json.encode(own)
 
     def deltas(self, data: bytes) -> Sequence[Delta]:
-        """See `messages_deltas`."""
+        """See `messages.deltas`."""
         return read_event(data)
 
     def particulars(self, events: Sequence[Event]) -> Particulars:
-        """See `messages_particulars`."""
+        """See `messages.particulars`."""
         return particulars(events)
 
     def fold(self, events: Iterable[Event]) -> bytes:
-        """The message object. See `messages_fold`."""
+        """The message object. See `messages.fold`."""
         return fold_message(events)
+
+    def conversation(self, ask: Ask) -> Conversation:
+        """See `messages.reading`."""
+        return read_conversation(ask)
+
+    def ask_of(self, conversation: Conversation) -> Ask:
+        """See `messages.writing`."""
+        return write_conversation(conversation)
+
+    def hearing(self) -> MessagesHearing:
+        """See `messages.hearing`."""
+        return MessagesHearing()
+
+    def telling(self, making: Making) -> MessagesTelling:
+        """See `messages.telling`."""
+        return MessagesTelling(making)
 
 
 class MessagesTranslator:

@@ -1,0 +1,145 @@
+"""An answer, whatever the dialect: the steps in which it is said.
+
+What one dialect hears of a provider, as steps, another tells its client. Owns the vocabulary and
+its grammar, which every `Hearing` keeps and every `Telling` may rely on:
+
+* `Began` once, first. Then parts; `Counted` at any place; `Stopped` once, after the last part.
+* A part is `Opened`, then `Said`, `Cited` and `Sealed` any number of times, then `Closed`. Parts
+  are numbered from 0 as they open. Several may be open at once (chat's parallel calls).
+
+What surprises: a tool's arguments are said as pieces of JSON text, which together may be no JSON.
+"""
+
+import enum
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+from proxy.stream import Frame, StreamId, Usage
+
+
+class PartKind(enum.Enum):
+    """What a part is."""
+
+    TEXT = "text"
+    REFUSAL = "refusal"
+    REASONING = "reasoning"
+    TOOL = "tool"
+    """A call of one of the client's tools."""
+
+
+class Stop(enum.Enum):
+    """Why a model stopped."""
+
+    END = "end"
+    LENGTH = "length"
+    SEQUENCE = "sequence"
+    """A stop sequence of the client's."""
+    TOOL = "tool"
+    """It waits for the results of tools."""
+    REFUSAL = "refusal"
+    """It, or a filter, will not say more."""
+    PAUSE = "pause"
+    """The provider wants to be asked to go on."""
+
+
+class Began(msgspec.Struct, frozen=True, gc=False):
+    """The answer begins. `model` is what the provider calls itself; "" if it does not say."""
+
+    model: str = ""
+
+
+class Opened(msgspec.Struct, frozen=True, gc=False):
+    """A part begins. `call_id` and `name` are those of a call of a tool."""
+
+    part: int
+    kind: PartKind
+    call_id: str = ""
+    name: str = ""
+
+
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """More of a part: its words, or a piece of its arguments. May hold half a surrogate pair."""
+
+    part: int
+    text: str
+
+
+class Cited(msgspec.Struct, frozen=True, gc=False):
+    """What the text of a part rests on. Places are characters of the part's text."""
+
+    part: int
+    url: str
+    title: str = ""
+    quoted: str = ""
+    start: int | None = None
+    end: int | None = None
+
+
+class Sealed(msgspec.Struct, frozen=True, gc=False):
+    """What proves reasoning to its maker, byte for byte: a signature, or the encrypted whole."""
+
+    part: int
+    seal: str
+    is_redacted: bool = False
+    """It stands for reasoning that nobody but the maker may read."""
+
+
+class Closed(msgspec.Struct, frozen=True, gc=False):
+    """A part is whole."""
+
+    part: int
+
+
+class Counted(msgspec.Struct, frozen=True, gc=False):
+    """All that is counted so far: it replaces what was counted before."""
+
+    usage: Usage
+
+
+class Stopped(msgspec.Struct, frozen=True, gc=False):
+    """The model has stopped. `sequence` is the stop sequence that it said, where it is told."""
+
+    reason: Stop
+    sequence: str | None = None
+
+
+Step: TypeAlias = Began | Opened | Said | Cited | Sealed | Closed | Counted | Stopped
+
+
+class Hearing(Protocol):
+    """Hears one answer of a provider, frame by frame, but not its terminator and its errors."""
+
+    def hear(self, frame: Frame) -> Sequence[Step]:
+        """The steps in it. Raises `ProviderGarbled`, `ProviderUntranslatable`."""
+        ...
+
+    def finish(self) -> Sequence[Step]:
+        """The provider's terminator was heard: the steps that it alone makes certain."""
+        ...
+
+
+class Making(NamedTuple):
+    """What an answer needs to be told that no provider says."""
+
+    stream: StreamId
+    model: str
+    """As the client asked for it."""
+    created_at: float
+    """Unix seconds."""
+    maker: str
+    """The dialect of the provider, to which its seals go back: see `seals`."""
+    wants_usage: bool
+
+
+class Telling(Protocol):
+    """Tells one answer to a client, step by step."""
+
+    def tell(self, step: Step) -> Sequence[Frame]:
+        """The frames that it makes, perhaps none yet."""
+        ...
+
+    def finish(self) -> Sequence[Frame]:
+        """What is left to be said of an answer that is whole, the terminator last."""
+        ...

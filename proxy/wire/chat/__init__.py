@@ -1,0 +1,5 @@
+"""The dialect `openai.chat`: OpenAI Chat Completions."""
+
+from proxy.wire.chat.dialect import OpenAIChat
+
+__all__ = ["OpenAIChat"]

@@ -1,0 +1,74 @@
+"""One answer, heard in a provider's dialect and told in the client's.
+
+Joins what two dialects do, and knows neither. Terminator, errors, usage and whether there is
+content are what the provider's own translator hears; it never tells an answer as whole that the
+provider has not ended. What surprises: an error of the provider's loses its body, which is no
+error in the client's dialect; its code, message and status stay.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from proxy.errors import MalformedRequest
+from proxy.stream import Frame, Usage
+from proxy.wire.answer import Hearing, Making, Telling
+from proxy.wire.dialect import Ask, Dialect, Translator
+
+
+class Translation:
+    """A `Translator` between two dialects."""
+
+    def __init__(self, heard: Translator, hearing: Hearing, telling: Telling) -> None:
+        self._heard = heard
+        self._hearing = hearing
+        self._telling = telling
+
+    @property
+    def has_content(self) -> bool:
+        """See `Translator`."""
+        return self._heard.has_content
+
+    @property
+    def is_complete(self) -> bool:
+        """See `Translator`."""
+        return self._heard.is_complete
+
+    @property
+    def usage(self) -> Usage | None:
+        """See `Translator`."""
+        return self._heard.usage
+
+    def hear(self, frame: Frame) -> Sequence[Frame]:
+        """See `Translator`. Raises `ProviderUntranslatable` too."""
+        self._heard.hear(frame)
+        told = [own for step in self._hearing.hear(frame) for own in self._telling.tell(step)]
+        if self._heard.is_complete:
+            for step in self._hearing.finish():
+                told += self._telling.tell(step)
+            told += self._telling.finish()
+        return told
+
+
+def translated(ours: Dialect, theirs: Dialect, ask: Ask) -> Ask:
+    """`ask` of a client that speaks `ours`, for a provider that speaks `theirs`.
+
+    Raises `MalformedRequest`, which names the client's field, for what `theirs` cannot express.
+    """
+    return theirs.ask_of(ours.conversation(ask))
+
+
+def translation(ours: Dialect, theirs: Dialect, ask: Ask, making: Making) -> Translation:
+    """For one answer to `ask`, which is of `theirs`."""
+    listening = msgspec.structs.replace(ask, wants_usage=True)
+    return Translation(theirs.translator(listening), theirs.hearing(), ours.telling(making))
+
+
+def inexpressible(path: str, dialect: str, why: str = "") -> MalformedRequest:
+    """That a provider's dialect has no words for a field of the client's."""
+    because = f": {why}" if why else ""
+    return MalformedRequest(
+        f"'{path}' cannot be said in {dialect}, which the provider of this model speaks{because}. "
+        "Leave it out, or ask for another model.",
+        param=path,
+    )
