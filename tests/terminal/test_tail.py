@@ -128,7 +128,10 @@ def test_a_stream_that_did_not_complete_is_told_with_exit_code_1(
 
     assert done.returncode == 1
     assert done.stdout == text_of(journal(server.url, stream)).encode()
-    assert re.search(r"· failed after 4 events; provider_truncated: The provider", last_line(done))
+    assert re.search(
+        r"· failed after 4 events; about \d+ tokens in, 4 out; provider_truncated: The provider",
+        last_line(done),
+    )
 
 
 def test_at_a_terminal_all_but_the_text_is_dim_and_nothing_controls_it(
