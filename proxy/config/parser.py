@@ -27,7 +27,7 @@ from proxy.config.tables import (
     Store,
     Streams,
 )
-from proxy.config.traces import Traces, read_traces
+from proxy.config.tracing import Tracing, read_tracing
 from proxy.config.values import NOT_A_TABLE, Reader
 from proxy.errors import ConfigInvalid
 from proxy.policy.keys import Key
@@ -60,7 +60,7 @@ def parse(
     for section in document:
         if section not in _SECTIONS:
             problems.add((section,), f"is no section of this file{nearest(section, _SECTIONS)}")
-    reading = _Reading(document, problems, Reader(problems, env, read_file), read_traces(env))
+    reading = _Reading(document, problems, Reader(problems, env, read_file), read_tracing(env))
     config = reading.config()
     if config is None:
         raise ConfigInvalid(problems.sentences())
@@ -97,9 +97,9 @@ class _Reading:
     """One document on its way to a `Config`."""
 
     def __init__(
-        self, document: dict[str, Any], problems: Problems, reader: Reader, traces: Traces
+        self, document: dict[str, Any], problems: Problems, reader: Reader, tracing: Tracing
     ) -> None:
-        self._traces = traces
+        self._tracing = tracing
         self._document = document
         self._problems = problems
         self._reader = reader
@@ -143,7 +143,7 @@ class _Reading:
             pools=pools,
             off=tuple(self._off),
             warnings=self._problems.warnings(),
-            traces=self._traces,
+            tracing=self._tracing,
         )
 
     def _section(self, name: str, struct: type[T]) -> T | None:

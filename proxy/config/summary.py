@@ -40,7 +40,7 @@ def _lines(config: Config, now: float) -> Iterator[str]:
     yield f"store       {store.address}"
     kept, longest = duration(store.retention_s), duration(store.retention_max_s)
     yield f"streams     kept {kept} after their end, {longest} if asked for; {_detach(config)}"
-    yield f"traces      {'on' if config.traces.is_on else 'off'}: {config.traces.reason}"
+    yield f"traces      {'on' if config.tracing.is_on else 'off'}: {config.tracing.reason}"
     on = [(name, _provider(provider)) for name, provider in config.providers.items()]
     yield from _table("providers", on, config.off)
     routes = [(route.name, _route(route)) for route in config.models]

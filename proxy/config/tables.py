@@ -17,7 +17,7 @@ from proxy.config.addresses import without_credentials
 from proxy.config.names import ModelName, Name
 from proxy.config.quotas import Quota
 from proxy.config.secret import Secret
-from proxy.config.traces import Traces
+from proxy.config.tracing import Tracing
 from proxy.policy.keys import Key, Role
 from proxy.policy.pools import Pools
 from proxy.policy.routes import SILENT_TOKENS_PER_S, Route, Target
@@ -244,8 +244,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     off: tuple[Off, ...]
     warnings: tuple[str, ...]
     """What is allowed and perhaps not meant, each with its line."""
-    traces: Traces
-    """What the environment says of them; the file says nothing."""
+    tracing: Tracing
+    """As the environment has it; the file says nothing of it."""
 
 
 _RELOADED = {

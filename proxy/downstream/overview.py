@@ -105,9 +105,9 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     readers: int
     events_per_s: float
     first: Waits
-    """From the question to the first content."""
+    """From the start of a producer until the store has the first content."""
     gap: Waits
-    """The silence between two reads from a provider."""
+    """Between two reads of a provider that brought events, from the first content on."""
     streams: list[RunningStream]
     """The oldest first."""
     pools: list[PoolBars]

@@ -98,8 +98,10 @@ def _details() -> dict[str, dict[str, Json]]:
                 "description": "Over all workers and the last two seconds. Of most providers an "
                 "event is a token."
             },
-            "first": {"description": "From the question to the first content."},
-            "gap": {"description": "The silence between two reads from a provider."},
+            "first": {
+                "description": "From the start of a producer until the store has the first content."
+            },
+            "gap": {"description": "Between two reads of a provider, from the first content on."},
             "streams": {"maxItems": 50, "description": "Running ones, the oldest first."},
             "pools": {"maxItems": 30, "description": "Who has limits, the most used first."},
             "providers": {"maxItems": 20},

@@ -93,9 +93,9 @@ class Spans:
 
     def ended(self, ended: Ended, now_ns: int) -> None:
         """See `Traces.ended`."""
-        parent = _parent(ended.birth)
-        assert parent is not None, "it is wanted"
         course, until_ns = ended.course, time.time_ns()
+        parent = _parent(ended.birth, is_remote=course is None)
+        assert parent is not None, "it is wanted"
         model = course.model if course else ended.birth.model
 
         def wall(at_ns: int) -> int:
@@ -177,7 +177,7 @@ def _answer(ended: Ended) -> Attributes:
     birth, course, usage = ended.birth, ended.course, ended.usage
     attributes: Attributes = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": course.peer.kind if course else birth.provider,
+        "gen_ai.provider.name": course.peer.kind if course else birth.dialect.partition(".")[0],
         "gen_ai.request.model": (course.model if course else birth.model)[:_CHARS_MAX],
         "gen_ai.request.stream": True,
         "midstream.stream": birth.id,
@@ -228,7 +228,7 @@ def _traceparent(context: SpanContext, span_id: int) -> str:
     return f"00-{context.trace_id:032x}-{span_id:016x}-{context.trace_flags:02x}"
 
 
-def _parent(birth: Birth) -> SpanContext | None:
+def _parent(birth: Birth, *, is_remote: bool = True) -> SpanContext | None:
     """The span of the call that made the stream; None if that was not traced."""
     if birth.trace is None:
         return None
@@ -236,7 +236,7 @@ def _parent(birth: Birth) -> SpanContext | None:
     return SpanContext(
         int(trace_id, 16),
         int(span_id, 16),
-        is_remote=True,
+        is_remote=is_remote,
         trace_flags=trace.TraceFlags(int(flags, 16)),
     )
 

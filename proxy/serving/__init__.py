@@ -25,8 +25,8 @@ def serve(config: Config, source: ConfigFile, observer: Observer) -> int:
         warn(shortage)
     for warning in config.warnings:
         warn(warning)
-    if config.traces.is_hindered:
-        warn(f"nothing is traced: {config.traces.reason}")
+    if config.tracing.is_hindered:
+        warn(f"nothing is traced: {config.tracing.reason}")
     if config.server.workers == 1:
         return serve_alone(config, source, observer)
     return supervise(config, source, observer)

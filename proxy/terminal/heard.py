@@ -47,6 +47,8 @@ class Usage(msgspec.Struct, frozen=True):
 
     input_tokens: int = 0
     output_tokens: int = 0
+    is_estimate: bool = False
+    """Whether some of it is not the provider's own count."""
 
 
 class StreamState(msgspec.Struct, frozen=True):

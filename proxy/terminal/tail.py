@@ -160,7 +160,9 @@ def details_of(state: StreamState) -> str:
     """What it used, and why it did not complete."""
     details = ""
     if state.usage is not None:
-        details += f"; {state.usage.input_tokens} tokens in, {state.usage.output_tokens} out"
+        about = "about " if state.usage.is_estimate else ""
+        details += f"; {about}{state.usage.input_tokens} tokens in, "
+        details += f"{state.usage.output_tokens} out"
     if state.error is not None:
         details += visible(f"; {state.error.code}: {state.error.message}")
     return details

@@ -1,9 +1,10 @@
 """When the sweep may bury: while the whole store was well for a whole lease, and not before."""
 
 import asyncio
+from collections.abc import Sequence
 
 from proxy.errors import StoreUnavailable
-from proxy.relay.ports import Admission, Append
+from proxy.relay.ports import Admission, Append, Identity, Receipt
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.stream import Birth, Ending, StreamId
 from tests.relay.switchboards import LEASE_S, make_switchboard
@@ -26,6 +27,12 @@ class PartlyAway(MemoryJournal):
 
     is_well = False
     stands_still_s = 0.0
+    ends_after_s = 0.0
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Receipt]:
+        if any(append.end is not None for append in appends):
+            await asyncio.sleep(self.ends_after_s)
+        return await super().append(appends)
 
     async def pulse(self) -> None:
         await asyncio.sleep(self.stands_still_s)
@@ -84,5 +91,22 @@ def test_the_dead_are_buried_one_lease_after_the_whole_store_is_well() -> None:
         await leave(store)
         journal.is_well = True
         assert await buried_after(journal, store, LEASE_S + 1.5)
+
+    run(story())
+
+
+def test_an_end_is_counted_once_however_late_the_store_takes_it() -> None:
+    async def story() -> None:
+        journal, store = left_behind()
+        journal.is_well, journal.ends_after_s = True, 3.0
+        await leave(store)
+        ledger = MemoryLedger(store, LEASE_S)
+        switchboard = make_switchboard(journal, ledger)
+        own = Identity(id="aa", host="h", pid=1, version="1", started_at=0.0)
+        async with switchboard.running(), switchboard.reporter(own).running():
+            await asyncio.sleep(6 * LEASE_S)
+            (report,) = await ledger.reports()
+        assert report.lately is not None
+        assert report.lately.providers["p"].ended == 1
 
     run(story())

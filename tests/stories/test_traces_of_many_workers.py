@@ -262,6 +262,19 @@ def test_a_variable_that_cannot_be_meant_is_told(tmp_path: Path, config: str) ->
     assert "max_queue_size must be a positive integer" in done.stderr
 
 
+def test_traces_that_cannot_be_sent_are_told_and_keep_nobody_from_serving(
+    collector: Collector, tmp_path: Path
+) -> None:
+    env = {**collector.env, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    with serving(tmp_path, ALONE, env=env) as served:
+        assert len(asyncio.run(answers(served.url, 1))) == 1
+        log = served.log.read_text()
+
+    told = "warning: nothing is traced: OTEL_EXPORTER_OTLP_PROTOCOL is not http/protobuf"
+    assert told in log
+    assert not collector.spans
+
+
 def test_who_wants_no_traces_loads_nothing_that_makes_them() -> None:
     script = (
         "import sys, proxy.__main__, proxy.serving.supervisor, proxy.upstream.openai\n"

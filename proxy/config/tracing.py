@@ -17,8 +17,8 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 _EXPORTERS = "OTEL_TRACES_EXPORTER"
 
 
-class Traces(msgspec.Struct, frozen=True):
-    """Why answers are traced, or why not."""
+class Tracing(msgspec.Struct, frozen=True):
+    """Whether anything is traced, and why."""
 
     is_on: bool
     reason: str
@@ -26,20 +26,20 @@ class Traces(msgspec.Struct, frozen=True):
     """Somebody wants them, but they cannot be sent."""
 
 
-def read_traces(env: Mapping[str, str]) -> Traces:
+def read_tracing(env: Mapping[str, str]) -> Tracing:
     """What the variables ask for."""
     if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return Traces(is_on=False, reason="OTEL_SDK_DISABLED is true")
+        return Tracing(is_on=False, reason="OTEL_SDK_DISABLED is true")
     wish = _wish(env)
     if wish is None:
-        return Traces(is_on=False, reason="no OTEL_EXPORTER_OTLP_ENDPOINT is set")
+        return Tracing(is_on=False, reason="no OTEL_EXPORTER_OTLP_ENDPOINT is set")
     exporters = {each.strip() for each in env.get(_EXPORTERS, "").split(",")} - {""}
     if exporters == {"none"}:
-        return Traces(is_on=False, reason=f"{_EXPORTERS} is none")
+        return Tracing(is_on=False, reason=f"{_EXPORTERS} is none")
     what = _hindrance(env, exporters)
     if what is not None:
-        return Traces(is_on=False, reason=what, is_hindered=True)
-    return Traces(is_on=True, reason=f"{wish} is set")
+        return Tracing(is_on=False, reason=what, is_hindered=True)
+    return Tracing(is_on=True, reason=f"{wish} is set")
 
 
 def _wish(env: Mapping[str, str]) -> str | None:

@@ -5,16 +5,16 @@ import importlib.metadata
 import pytest
 
 from proxy.config import parse
-from proxy.config.traces import Traces
+from proxy.config.tracing import Tracing
 
 AT = "http://127.0.0.1:4318"
 
 
-def read(**env: str) -> Traces:
+def read(**env: str) -> Tracing:
     def no_files(path: str) -> str:
         raise FileNotFoundError(path)
 
-    return parse("", env, no_files).traces
+    return parse("", env, no_files).tracing
 
 
 @pytest.mark.parametrize(
