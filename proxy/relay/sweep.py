@@ -7,7 +7,7 @@ whether or not there is anything to judge.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -23,8 +23,8 @@ from proxy.relay.lifecycle import Phase
 from proxy.relay.ports import Alive, Clock, Journal, Ledger
 from proxy.relay.tally import Tally
 from proxy.relay.writer import Writer
-from proxy.stream import Ending, State, StreamId
-from proxy.wire.dialect import Dialect
+from proxy.stream import Ending, Event, State, StreamId
+from proxy.wire.dialect import Dialect, SoFar
 
 _EVERY_S = 0.5
 """Chosen: a dead producer is found within its lease and a second, on a busy machine too."""
@@ -35,6 +35,9 @@ comes before that, and a process that stops is not held up."""
 
 _STREAMS_MAX = 200
 """Of one round."""
+
+_KEPT_BYTES_MAX = 64 * 1024
+"""Of a dead stream's events, for its end to fit. Chosen: most answers, and no more of a round."""
 
 
 class Sweep:
@@ -115,11 +118,12 @@ class Sweep:
         return len(overdue)
 
     async def _interrupt(self, state: State) -> None:
-        """The producer is dead: end what it had begun. Reads the journal if it has to guess."""
+        """The producer is dead: end what it had begun. Reads the journal, for its end to fit."""
         birth, usage = state.birth, state.usage
         dialect = self._dialects[birth.dialect]
-        if not is_known(usage):
-            said = await self._said(birth.id, dialect)
+        is_counted = is_known(usage)
+        said, events = await self._read_back(birth.id, dialect, whole=not is_counted)
+        if not is_counted:
             is_unseen = said.has_reasoned or not said.bytes
             unseen_s = max(0.0, self._clock.now() - birth.created_at) if is_unseen else 0.0
             asked = tokens_in(birth.input_tokens_max)
@@ -129,19 +133,31 @@ class Sweep:
         writer.has_content = state.has_content
         ending = Ending.CANCELLED if state.is_cancel_asked else Ending.INTERRUPTED
         problem = stream_problem(ending, "its worker died", birth.id)
+        so_far = SoFar(birth, writer.last_id, events)
         ended = msgspec.structs.replace(state, ending=ending, problem=problem, usage=usage)
         writer.on_receipt = partial(self._tell, writer, ended)
-        writer.end(ending, problem, dialect.last_frame(ending, problem))
+        writer.end(ending, problem, dialect.last_frames(ending, problem, so_far))
         self._errands.run(self._settle(writer, ended))
 
-    async def _said(self, stream: StreamId, dialect: Dialect) -> Said:
-        """One round trip for each page."""
-        count, has_reasoned, after = 0, False, 0
+    async def _read_back(
+        self, stream: StreamId, dialect: Dialect, *, whole: bool
+    ) -> tuple[Said, Sequence[Event]]:
+        """How much the model has said, and the first events. One round trip for each page.
+
+        If not the `whole` journal is needed, only so far as events are kept.
+        """
+        count, has_reasoned, size, after = 0, False, 0, 0
+        events: list[Event] = []
         while (page := await self._journal.read(stream, after)) is not None and page.events:
             said = said_in(page.events, dialect)
             count, has_reasoned = count + said.bytes, has_reasoned or said.has_reasoned
+            if size <= _KEPT_BYTES_MAX:
+                events += page.events
+            elif not whole:
+                break
+            size += sum(len(event.data) for event in page.events)
             after = page.events[-1].id
-        return Said(count, has_reasoned)
+        return Said(count, has_reasoned), events
 
     def _tell(self, writer: Writer, state: State) -> None:
         """Once the store has the end, however late: there is no receipt after that one."""

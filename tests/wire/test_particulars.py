@@ -13,7 +13,12 @@ from proxy.wire.dialects import all_dialects
 from proxy.wire.sse import Parser
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "recordings").glob("*.sse"))
-CHAT, MESSAGES = all_dialects()["openai.chat"], all_dialects()["anthropic.messages"]
+DIALECTS = {
+    "chat": all_dialects()["openai.chat"],
+    "messages": all_dialects()["anthropic.messages"],
+    "responses": all_dialects()["openai.responses"],
+}
+CHAT, MESSAGES = DIALECTS["chat"], DIALECTS["messages"]
 NOTHING = Particulars()
 
 
@@ -28,18 +33,20 @@ def recorded(file: Path) -> list[Event]:
 
 @pytest.mark.parametrize("file", RECORDINGS, ids=lambda file: file.name)
 def test_they_are_those_of_the_folded_answer(file: Path) -> None:
-    dialect = CHAT if ".chat." in file.name else MESSAGES
+    dialect = DIALECTS[file.name.split(".")[1]]
     events = recorded(file)
 
     said = dialect.particulars(events)
 
     whole = json.loads(dialect.fold(events))
     reasons = [choice["finish_reason"] for choice in whole.get("choices", [])]
+    if "status" in whole:
+        reasons.append((whole.get("incomplete_details") or {}).get("reason") or whole["status"])
     reasons = [each for each in [*reasons, whole.get("stop_reason")] if each]
     assert said == (whole["id"], whole["model"], tuple(reasons))
 
 
-@pytest.mark.parametrize("dialect", [CHAT, MESSAGES], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize(
     "events",
     [
@@ -66,7 +73,7 @@ def test_an_answer_that_was_broken_off_has_no_reason() -> None:
     assert said.finish_reasons == ()
 
 
-@pytest.mark.parametrize("dialect", [CHAT, MESSAGES], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: dialect.name)
 def test_only_the_ends_of_an_answer_are_looked_at(dialect: Dialect) -> None:
     ends = journal(*[b'{"choices":[]}'] * 20)
     not_to_be_seen = cast("list[Event]", [None] * 1000)
