@@ -29,6 +29,7 @@ class LimitView(msgspec.Struct, frozen=True):
     kind: str
     amount: int
     used: int
+    """More than the amount where there is a debt."""
     remaining: int
     reset_at: str
 
@@ -98,7 +99,7 @@ def _view(pools: Mapping[str, _Pool], standings: Iterable[Standing], now: float)
             pool=limit.pool,
             kind=limit.kind,
             amount=limit.amount,
-            used=limit.amount - standing.remaining,
+            used=standing.used,
             remaining=standing.remaining,
             reset_at=rfc3339(now + standing.reset_s),
         )

@@ -114,6 +114,8 @@ class Standing(msgspec.Struct, frozen=True):
     remaining: int
     """Never below 0, though a debt may be."""
     reset_s: float
+    used: int = 0
+    """More than the limit where there is a debt, or where it was lowered."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -206,13 +208,15 @@ def standing(meter: Meter, limit: Limit, now_ms: int) -> Standing:
         case Bucket():
             used = _drained(meter, limit.amount, now_ms).used
             left = (limit.amount * MINUTE_MS - used) // MINUTE_MS
-            return Standing(limit, max(0, left), used / limit.amount / 1000)
+            reset_s = used / limit.amount / 1000
+            return Standing(limit, max(0, left), reset_s, limit.amount - left)
         case Counter():
             reset_s = max(0, meter.end_ms - now_ms) / 1000
-            return Standing(limit, max(0, limit.amount - meter.used), reset_s)
+            return Standing(limit, max(0, limit.amount - meter.used), reset_s, meter.used)
         case Crowd():
             reset_s = BUSY_RETRY_S if meter.streams else 0.0
-            return Standing(limit, max(0, limit.amount - meter.streams), reset_s)
+            left = limit.amount - meter.streams
+            return Standing(limit, max(0, left), reset_s, meter.streams)
     assert_never(meter)
 
 

@@ -103,6 +103,7 @@ def test_what_was_used_beyond_the_hold_is_a_debt_that_drains_first() -> None:
     held = taken(Bucket(), limit, 1000, START_MS)
     in_debt = settled(held, held, limit, 500, START_MS)
     assert standing(in_debt, limit, START_MS).remaining == 0
+    assert standing(in_debt, limit, START_MS).used == 1500
     assert wait_ms(in_debt, limit, 1, START_MS) == 30_060
     assert standing(in_debt, limit, START_MS + 60_000).remaining == 500
 
@@ -133,6 +134,7 @@ def test_a_budget_is_never_passed(amount: int, asks: list[int]) -> None:
             assert spent + ask > amount
     assert spent == counter.used <= amount
     assert standing(counter, limit, START_MS).remaining == amount - spent
+    assert standing(counter, limit, START_MS).used == spent
 
 
 def test_a_crowd_is_as_large_as_its_limit_and_tells_a_short_wait() -> None:
@@ -142,6 +144,7 @@ def test_a_crowd_is_as_large_as_its_limit_and_tells_a_short_wait() -> None:
     assert wait_ms(Crowd(2), limit, 1, START_MS) == 1000
     assert settled(Crowd(2), Crowd(1), limit, -1, START_MS) == crowd
     assert standing(Crowd(3), limit, START_MS).remaining == 0
+    assert standing(Crowd(3), limit, START_MS).used == 3
 
 
 # --- all of them ----------------------------------------------------------------------------
