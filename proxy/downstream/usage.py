@@ -29,6 +29,7 @@ class LimitView(msgspec.Struct, frozen=True):
     kind: str
     amount: int
     used: int
+    """More than the amount where there is a debt."""
     remaining: int
     reset_at: str
 

@@ -10,8 +10,13 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.config import parse
+from proxy.config import Config, needs_restart, parse
+from proxy.config.comparison import all_limits, compare
+from proxy.config.summary import describe
 from proxy.errors import ConfigInvalid
+from proxy.policy.calendar import windows
+from proxy.policy.quotas import Standing
+from proxy.policy.routes import Routes
 
 TEXT = (Path(__file__).parents[2] / "config.toml").read_text(encoding="utf-8")
 MUTATIONS = int(os.environ.get("MIDSTREAM_MUTATIONS", "400"))
@@ -20,8 +25,14 @@ CANARY = "CANARY-4f1d-of-some-length"
 ENV = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "MIDSTREAM_KEY"), CANARY)
 
 
+NOW_S = 1_800_000_000.0
+
+
 def no_files(path: str) -> str:
     raise FileNotFoundError(path)
+
+
+SHIPPED = parse(TEXT, {}, no_files)
 
 
 SCRAPS = st.sampled_from(
@@ -96,14 +107,30 @@ def mutated(draw: st.DrawFn) -> str:
     return "\n".join(lines)
 
 
+def all_that_is_made_of(config: Config) -> tuple[str, ...]:
+    """Everything but the start of a server: what it shows, changes, and limits."""
+    limits = all_limits(config)
+    standings = [Standing(limit, 0, 1.0) for limit in limits]
+    Routes(config.models, {}).names()
+    for limit in limits:
+        if limit.kind.is_budget:
+            windows(limit.kind, limit.zone, NOW_S)
+    return (
+        repr(config),
+        describe(config, NOW_S),
+        compare(config, standings, {"nobody": 1}, SHIPPED),
+        *needs_restart(SHIPPED, config),
+    )
+
+
 @settings(max_examples=MUTATIONS, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(text=mutated(), env=st.sampled_from([{}, ENV]))
 def test_a_changed_file_is_valid_or_each_problem_has_a_line_and_shows_no_secret(
     text: str, env: dict[str, str]
 ) -> None:
+    said: tuple[str, ...] = ()
     try:
-        shown: tuple[str, ...] = (repr(parse(text, env, no_files)),)
-        said: tuple[str, ...] = ()
+        shown = all_that_is_made_of(parse(text, env, no_files))
     except ConfigInvalid as invalid:
         shown = said = invalid.problems or ("nothing",)
 

@@ -134,6 +134,7 @@ def test_a_budget_is_never_passed(amount: int, asks: list[int]) -> None:
             assert spent + ask > amount
     assert spent == counter.used <= amount
     assert standing(counter, limit, START_MS).remaining == amount - spent
+    assert standing(counter, limit, START_MS).used == spent
 
 
 def test_a_crowd_is_as_large_as_its_limit_and_tells_a_short_wait() -> None:
@@ -143,6 +144,7 @@ def test_a_crowd_is_as_large_as_its_limit_and_tells_a_short_wait() -> None:
     assert wait_ms(Crowd(2), limit, 1, START_MS) == 1000
     assert settled(Crowd(2), Crowd(1), limit, -1, START_MS) == crowd
     assert standing(Crowd(3), limit, START_MS).remaining == 0
+    assert standing(Crowd(3), limit, START_MS).used == 3
 
 
 # --- all of them ----------------------------------------------------------------------------
