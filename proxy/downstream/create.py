@@ -137,7 +137,14 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
     if theirs is call.dialect:
         translator = theirs.translator(ask)
     else:
-        making = Making(birth.id, birth.model, birth.created_at, theirs.name, call.ask.wants_usage)
+        making = Making(
+            stream=birth.id,
+            model=birth.model,
+            created_at=birth.created_at,
+            maker=theirs.name,
+            wants_usage=call.ask.wants_usage,
+            fields=call.ask.fields,
+        )
         translator = translation(call.dialect, theirs, ask, making)
     work = Work(provider, request, call.dialect, translator, held.limits, held.most)
     return birth, work

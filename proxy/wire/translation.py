@@ -12,7 +12,7 @@ import msgspec
 
 from proxy.errors import MalformedRequest
 from proxy.stream import Frame, Usage
-from proxy.wire.answer import Hearing, Making, Telling
+from proxy.wire.answer import Counted, Hearing, Making, Telling
 from proxy.wire.dialect import Ask, Dialect, Translator
 
 
@@ -23,6 +23,7 @@ class Translation:
         self._heard = heard
         self._hearing = hearing
         self._telling = telling
+        self._counted: Usage | None = None
 
     @property
     def has_content(self) -> bool:
@@ -43,6 +44,10 @@ class Translation:
         """See `Translator`. Raises `ProviderUntranslatable` too."""
         self._heard.hear(frame)
         told = [own for step in self._hearing.hear(frame) for own in self._telling.tell(step)]
+        usage = self._heard.usage
+        if usage is not None and usage is not self._counted:
+            self._counted = usage
+            told += self._telling.tell(Counted(usage))
         if self._heard.is_complete:
             for step in self._hearing.finish():
                 told += self._telling.tell(step)

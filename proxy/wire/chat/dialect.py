@@ -83,6 +83,7 @@ class _UsageOnly(msgspec.Struct, gc=False):
 
 class _PromptDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _CompletionDetails(msgspec.Struct, gc=False):
@@ -238,6 +239,7 @@ def _read_usage(raw: msgspec.Raw) -> Usage | None:
         input_tokens=said.prompt_tokens or 0,
         output_tokens=said.completion_tokens or 0,
         cached_input_tokens=(prompt.cached_tokens if prompt else 0) or 0,
+        cache_write_tokens=(prompt.cache_write_tokens if prompt else 0) or 0,
         reasoning_tokens=(completion.reasoning_tokens if completion else 0) or 0,
     )
 

@@ -225,12 +225,12 @@ class MessagesTranslator:
             self._is_output_counted = True
         details = counts.output_tokens_details
         cached = counts.cache_read_input_tokens or 0
+        written = counts.cache_creation_input_tokens or 0
         self.usage = Usage(
-            input_tokens=(counts.input_tokens or 0)
-            + (counts.cache_creation_input_tokens or 0)
-            + cached,
+            input_tokens=(counts.input_tokens or 0) + written + cached,
             output_tokens=counts.output_tokens or 0,
             cached_input_tokens=cached,
+            cache_write_tokens=written,
             reasoning_tokens=(details.thinking_tokens if details else 0) or 0,
             is_estimate=not self._is_output_counted,
         )
