@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from proxy.stream import Usage
 from proxy.wire.answer import Making
 from proxy.wire.json_text import ABSENT
+from proxy.wire.responses.ids import response_id
 
 _SAID_AGAIN: Mapping[str, object] = {
     "background": False,
@@ -38,7 +39,7 @@ def envelope(making: Making) -> dict[str, object]:
     """The response as it begins."""
     asked = making.fields
     return {
-        "id": f"resp_{making.stream.removeprefix('st_')}",
+        "id": response_id(making.stream),
         "object": "response",
         "created_at": int(making.created_at),
         "status": "in_progress",
