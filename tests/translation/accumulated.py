@@ -74,6 +74,12 @@ class Clients:
         self._transport.whole = whole
         return _SEEN[dialect](_READERS[dialect](self))
 
+    def last_response_event(self, stream: bytes) -> Any:
+        """The last event that the helper of Responses gives."""
+        self._transport.stream = stream
+        with self._openai.responses.stream(model="m", input="") as helper:
+            return list(helper)[-1].to_dict()
+
     def chat_helper(self) -> Any:
         with self._openai.chat.completions.stream(model="m", messages=[]) as helper:
             helper.until_done()

@@ -4,6 +4,7 @@ What a dialect cannot say is not in an answer of its providers: a signature of t
 Anthropic's, a call that overlaps another is chat's.
 """
 
+import itertools
 import json
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,8 @@ Stop = Literal["end", "length", "sequence", "refusal", "pause"]
 
 CHAT, RESPONSES, MESSAGES = "openai.chat", "openai.responses", "anthropic.messages"
 DIALECTS = (CHAT, RESPONSES, MESSAGES)
+PAIRS = list(itertools.permutations(DIALECTS, 2))
+"""A provider's, and a client's."""
 
 
 class Part(NamedTuple):
