@@ -43,12 +43,11 @@ class _Transport(httpx2.BaseTransport):
 
 
 def _seal(carried: str | None) -> tuple[str, str, bool]:
-    """Maker, seal, and whether it is of redacted reasoning."""
-    if not carried:
-        return "", "", False
-    found = opened(carried)
-    assert found is not None, carried
-    return *found, is_redacted(carried)
+    """Maker, seal, and whether it is of redacted reasoning. A provider's own names no maker."""
+    found = opened(carried or "")
+    if found is None:
+        return "", carried or "", False
+    return *found, is_redacted(carried or "")
 
 
 class Clients:
@@ -122,7 +121,8 @@ _READERS: dict[str, Callable[[Clients], Any]] = {
 def _of_chat(answer: Any) -> Seen:
     (choice,) = answer["choices"]
     message = choice["message"]
-    assert message["role"] == "assistant"
+    # The helper joins what a server says twice.
+    assert message["role"] in {"assistant", "assistantassistant"}
     parts, makers = [], set()
     if thought := message.get("reasoning_content"):
         parts.append(Part("thinking", thought))
@@ -139,16 +139,17 @@ def _of_chat(answer: Any) -> Seen:
     for call in message.get("tool_calls") or ():
         said = call["function"]
         parts.append(Part("call", said["arguments"], call["id"], said["name"]))
-    usage = answer["usage"]
-    given, made = usage["prompt_tokens_details"], usage["completion_tokens_details"]
-    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    usage = answer.get("usage") or {}
+    given = usage.get("prompt_tokens_details") or {}
+    made = usage.get("completion_tokens_details") or {}
     used = Usage(
-        usage["prompt_tokens"],
-        usage["completion_tokens"],
-        given["cached_tokens"],
-        given["cache_write_tokens"],
-        made["reasoning_tokens"],
+        usage.get("prompt_tokens", 0),
+        usage.get("completion_tokens", 0),
+        given.get("cached_tokens", 0),
+        given.get("cache_write_tokens", 0),
+        made.get("reasoning_tokens", 0),
     )
+    assert usage.get("total_tokens", 0) == used.input + used.output
     return Seen(parts, choice["finish_reason"], None, used, "".join(makers))
 
 
@@ -173,7 +174,7 @@ def _of_responses(answer: Any) -> Seen:
         usage["input_tokens"],
         usage["output_tokens"],
         usage["input_tokens_details"]["cached_tokens"],
-        usage["input_tokens_details"]["cache_write_tokens"],
+        usage["input_tokens_details"].get("cache_write_tokens", 0),
         usage["output_tokens_details"]["reasoning_tokens"],
     )
     stop = answer["status"]
@@ -198,7 +199,7 @@ def _of_messages(answer: Any) -> Seen:
                 parts.append(Part("thinking", block["thinking"], seal=seal))
             case "redacted_thinking":
                 maker, seal, redacted = _seal(block["data"])
-                assert redacted
+                assert redacted == bool(maker)
                 makers.add(maker)
                 parts.append(Part("thinking", "", seal=seal, is_redacted=True))
             case other:
@@ -210,7 +211,7 @@ def _of_messages(answer: Any) -> Seen:
         usage["output_tokens"],
         read,
         written,
-        usage["output_tokens_details"]["thinking_tokens"],
+        (usage.get("output_tokens_details") or {}).get("thinking_tokens", 0),
     )
     return Seen(parts, answer["stop_reason"], answer["stop_sequence"], used, "".join(makers - {""}))
 

@@ -217,6 +217,7 @@ class ChatHearing:
         if call is not None and said.id and call.call_id and said.id != call.call_id:
             # Some servers number all their calls 0.
             if call.is_open:
+                call.is_open = False
                 steps.append(Closed(call.part))
             call = None
         if call is None:
