@@ -111,7 +111,7 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
     provider = desk.providers[target.provider]
     theirs = _spoken_to(desk, call.dialect, provider)
     if theirs is not call.dialect:
-        ask = translated(call.dialect, theirs, ask)
+        ask = translated(call.dialect, theirs, ask, target.model)
     held = hold(desk.pools, call.principal, target, theirs, ask)
     birth = Birth(
         id=desk.switchboard.new_id(),
