@@ -159,7 +159,8 @@ def _of_responses(answer: Any) -> Seen:
         if item["type"] == "reasoning":
             maker, seal, redacted = _seal(item.get("encrypted_content"))
             makers.add(maker)
-            text = "".join(summary["text"] for summary in item["summary"])
+            said = item["summary"] or item.get("content") or ()
+            text = "\n\n".join(paragraph["text"] for paragraph in said)
             parts.append(Part("thinking", text, seal=seal, is_redacted=redacted))
         elif item["type"] == "function_call":
             parts.append(Part("call", item["arguments"], item["call_id"], item["name"]))

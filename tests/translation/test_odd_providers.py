@@ -60,6 +60,32 @@ def message_of(theirs: str, raw: bytes) -> Any:
     return folded(theirs, CHAT, raw)["choices"][0]["message"]
 
 
+# --- all ------------------------------------------------------------------------------------------
+
+
+def test_an_event_that_no_book_knows_is_passed_over_whatever_its_shape() -> None:
+    odd = {"type": "hint", "delta": [1], "index": "x", "item": 3, "response": 4}
+    text = [{"type": "text_delta", "text": "a"}]
+    raw = sse(odd) + message(({"type": "text"}, text))
+    assert message_of(MESSAGES, raw)["content"] == "a"
+    assert message_of(RESPONSES, response(odd))["content"] is None
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "event"),
+    [
+        (CHAT, MESSAGES, {"choices": [{"index": "x"}]}),
+        (MESSAGES, CHAT, {"type": "content_block_delta", "index": "x"}),
+        (RESPONSES, CHAT, {"type": "response.output_text.delta", "delta": 1}),
+    ],
+)
+def test_an_event_of_another_shape_than_it_has_to_have_is_garbage(
+    theirs: str, ours: str, event: object
+) -> None:
+    with pytest.raises(ProviderGarbled, match="another shape"):
+        told(theirs, ours, sse(event))
+
+
 # --- chat -----------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,9 @@ REFUSED = {
     ("audio", CHAT): "audio",
     ("choices", CHAT): "a second answer",
     ("web_search", MESSAGES): "a block of the type 'server_tool_use'",
+    ("other_tools", RESPONSES): "an item of the type 'custom_tool_call'",
+    ("web_search", RESPONSES): "an item of the type 'web_search_call'",
+    ("unknown", RESPONSES): "an item of the type 'next_thing'",
     ("unknown", MESSAGES): "a block of the type 'fallback'",
 }
 """What no other dialect can say, by name."""

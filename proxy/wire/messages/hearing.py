@@ -41,6 +41,16 @@ _KINDS = {
     "tool_use": PartKind.TOOL,
 }
 
+_KNOWN = frozenset(
+    {
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+    }
+)
+
 
 class _Citation(msgspec.Struct, gc=False):
     """Of all kinds. Their places are those of what is cited, and no step says those."""
@@ -92,7 +102,12 @@ class _Event(msgspec.Struct, gc=False):
     delta: _Delta | None = None
 
 
+class _Kind(msgspec.Struct, gc=False):
+    type: str = ""
+
+
 _decoder = msgspec.json.Decoder(_Event)
+_kind_decoder = msgspec.json.Decoder(_Kind)
 
 
 class _Open:
@@ -116,7 +131,12 @@ class MessagesHearing:
 
     def hear(self, frame: Frame) -> Sequence[Step]:
         """See `Hearing`."""
-        event = read_halves(_decoder, frame.data)
+        try:
+            event = read_halves(_decoder, frame.data)
+        except ProviderGarbled:
+            if _kind_decoder.decode(frame.data).type in _KNOWN:
+                raise
+            return ()  # an event that no book knows may have another shape
         match event.type:
             case "content_block_delta":
                 return self._hear_delta(self._block_at(event.index), event.delta or _Delta())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.errors import ProviderUntranslatable
+from proxy.errors import ProviderGarbled, ProviderUntranslatable
 from proxy.stream import DONE, Frame
 from proxy.wire.answer import (
     Began,
@@ -41,6 +41,18 @@ _DONE = {
     "response.reasoning_text.done": PartKind.REASONING,
     "response.function_call_arguments.done": PartKind.TOOL,
 }
+_KNOWN = frozenset(
+    {
+        *_SAID,
+        *_DONE,
+        "response.created",
+        "response.output_item.added",
+        "response.output_item.done",
+        "response.output_text.annotation.added",
+        "response.completed",
+        "response.incomplete",
+    }
+)
 _ITEMS = frozenset({"message", "reasoning", "function_call"})
 
 
@@ -92,7 +104,12 @@ class _Event(msgspec.Struct, gc=False):
     response: _Response | None = None
 
 
+class _Kind(msgspec.Struct, gc=False):
+    type: str = ""
+
+
 _decoder = msgspec.json.Decoder(_Event)
+_kind_decoder = msgspec.json.Decoder(_Kind)
 _Place = tuple[PartKind, int]
 """What is said, and the index of the content or summary that says it."""
 
@@ -122,9 +139,14 @@ class ResponsesHearing:
         """See `Hearing`."""
         if frame.data == DONE:
             return ()
-        event = read_halves(_decoder, frame.data)
+        try:
+            event = read_halves(_decoder, frame.data)
+        except ProviderGarbled:
+            if _kind_decoder.decode(frame.data).type in _KNOWN:
+                raise
+            return ()  # an event that no book knows may have another shape
         steps: list[Step] = []
-        kind = event.type
+        kind = event.type or frame.name
         if kind in _SAID:
             self._say(event.output_index, _place(_SAID[kind], event), event.delta, steps)
         elif kind in _DONE:
