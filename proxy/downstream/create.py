@@ -140,7 +140,7 @@ def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
     if pinned is not None and (target.provider != pinned or theirs is not call.dialect):
         raise not_kept(f"it was made by '{pinned}', which is not asked for this model")
     if theirs is not call.dialect:
-        ask = translated(call.dialect, theirs, ask)
+        ask = translated(call.dialect, theirs, ask, target.model)
     held = hold(desk.pools, call.principal, target, theirs, ask)
     birth = Birth(
         id=desk.switchboard.new_id(),
@@ -169,7 +169,14 @@ def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
     if theirs is call.dialect:
         translator = theirs.translator(ask)
     else:
-        making = Making(birth.id, birth.model, birth.created_at, theirs.name, call.ask.wants_usage)
+        making = Making(
+            stream=birth.id,
+            model=birth.model,
+            created_at=birth.created_at,
+            maker=theirs.name,
+            wants_usage=call.ask.wants_usage,
+            fields=call.ask.fields,
+        )
         translator = translation(call.dialect, theirs, ask, making)
     work = Work(provider, request, call.dialect, translator, held.limits, held.most)
     return birth, work

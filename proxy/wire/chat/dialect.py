@@ -85,6 +85,7 @@ class _UsageOnly(msgspec.Struct, gc=False):
 
 class _PromptDetails(msgspec.Struct, gc=False):
     cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
 
 
 class _CompletionDetails(msgspec.Struct, gc=False):
@@ -253,6 +254,7 @@ def _read_usage(raw: msgspec.Raw, *, is_last: bool) -> Usage | None:
         input_tokens=said.prompt_tokens or 0,
         output_tokens=said.completion_tokens or 0,
         cached_input_tokens=(prompt.cached_tokens if prompt else 0) or 0,
+        cache_write_tokens=(prompt.cache_write_tokens if prompt else 0) or 0,
         reasoning_tokens=(completion.reasoning_tokens if completion else 0) or 0,
         is_estimate=not (is_whole and is_last),
     )

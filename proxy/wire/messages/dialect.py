@@ -14,7 +14,7 @@ from proxy.errors import MalformedRequest, ProviderReported, ProviderTruncated
 from proxy.stream import Ending, Event, Frame, Particulars, Problem, Usage
 from proxy.wire.answer import Making
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
-from proxy.wire.bounds import Count
+from proxy.wire.bounds import OUTPUT_TOKENS_UNASKED, Count
 from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
 from proxy.wire.dialect import Ask, Bounded, SoFar
@@ -97,6 +97,7 @@ _kind_decoder = msgspec.json.Decoder(_Kind)
 _event_decoder = msgspec.json.Decoder(_Event)
 _usage_decoder = msgspec.json.Decoder(_Usage)
 _error_decoder = msgspec.json.Decoder(_Error)
+_BOUND_UNASKED = msgspec.Raw(b"%d" % OUTPUT_TOKENS_UNASKED)
 _TEXT = msgspec.Raw(b'"text"')
 
 
@@ -125,8 +126,10 @@ class AnthropicMessages:
         return bounded(ask, at_most)
 
     def upstream_body(self, ask: Ask, model: str) -> bytes:
-        """Streamed; usage is always part of it."""
-        return body_for(dict(ask.fields), model)
+        """Streamed; usage is always part of it. The dialect wants a bound, and others do not."""
+        fields = dict(ask.fields)
+        fields.setdefault("max_tokens", _BOUND_UNASKED)
+        return body_for(fields, model)
 
     def translator(self, ask: Ask) -> "MessagesTranslator":
         """For one answer."""
@@ -240,9 +243,9 @@ class MessagesTranslator:
             input_tokens=(counts.input_tokens or 0) + written + cached,
             output_tokens=counts.output_tokens or 0,
             cached_input_tokens=cached,
+            cache_write_tokens=written,
             reasoning_tokens=(details.thinking_tokens if details else 0) or 0,
             is_estimate=not self._is_output_counted or counts.input_tokens is None,
-            cache_write_tokens=written,
         )
 
 
