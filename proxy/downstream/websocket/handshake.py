@@ -17,8 +17,9 @@ from proxy.downstream.desk import Desk
 from proxy.downstream.exchange import Answer, common_headers, read_headers, request_id
 from proxy.downstream.http import WS_PATH
 from proxy.downstream.problems import dialect_of_caller, problem_answer
+from proxy.downstream.websocket.connection import BUG
 from proxy.downstream.websocket.protocol import SOCKET, WebSocketProtocol
-from proxy.downstream.websocket.session import BUG, Session
+from proxy.downstream.websocket.session import Session
 from proxy.downstream.wishes import PASSED_ON_HEADERS
 from proxy.errors import MalformedRequest, MidstreamError, UpgradeRequired
 
