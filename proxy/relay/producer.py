@@ -13,23 +13,20 @@ import msgspec
 from proxy.errors import (
     InternalError,
     MidstreamError,
-    ProviderRefused,
-    ProviderReported,
     ProviderStalled,
     ProviderTruncated,
-    ProviderUnreachable,
     StoreFull,
     stream_problem,
 )
 from proxy.observe import Observer
 from proxy.policy.quotas import Ask, Limit, Standing
-from proxy.relay.estimate import estimated, is_known, said_bytes, tokens_in
-from proxy.relay.lifecycle import Phase, is_detached
+from proxy.relay.estimate import did_nothing, estimated, is_known, said_bytes, tokens_in
+from proxy.relay.lifecycle import Phase, Stop, is_detached
 from proxy.relay.ports import Outcome, Provider, UpstreamRequest
 from proxy.relay.tally import Tally
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, Frame, Problem, State
-from proxy.wire.dialect import Dialect, Translator
+from proxy.wire.dialect import Dialect, SoFar, Translator
 from proxy.wire.sse import Parser
 
 _REARM_S = 1.0
@@ -49,20 +46,6 @@ class Work(msgspec.Struct, frozen=True):
     translator: Translator
     limits: Sequence[Limit] = ()
     ask: Ask = Ask()
-
-
-def _did_nothing(error: MidstreamError) -> bool:
-    """Whether a provider that fails so has done no work, if it has not said anything before."""
-    if isinstance(error, ProviderStalled):
-        return error.deadline == "connect"
-    return isinstance(error, ProviderRefused | ProviderReported | ProviderUnreachable)
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """Why a running producer has to stop."""
-
-    ending: Ending
-    reason: str
 
 
 class Producer:
@@ -181,7 +164,7 @@ class Producer:
         try:
             await self._listen()
         except MidstreamError as error:
-            self._may_have_worked = self.writer.has_content or not _did_nothing(error)
+            self._may_have_worked = self.writer.has_content or not did_nothing(error)
             self._observer.provider_failed(self.writer.birth.id, name, error)
             self._end_failed(error)
         except Exception as error:  # noqa: BLE001 - a task's root: a bug must still end the stream
@@ -259,7 +242,7 @@ class Producer:
             writer.has_content = translator.has_content
         if translator.is_complete:
             self._count()
-            writer.end(Ending.COMPLETED, None, None, heard_ns)
+            writer.end(Ending.COMPLETED, None, (), heard_ns)
         else:
             writer.flush(heard_ns)
 
@@ -283,8 +266,9 @@ class Producer:
 
     def _end(self, ending: Ending, problem: Problem) -> None:
         self._count()
-        frame = self.work.dialect.last_frame(ending, problem)
-        self.writer.end(ending, problem, frame)
+        writer = self.writer
+        so_far = SoFar(writer.birth, writer.last_id, writer.events)
+        writer.end(ending, problem, self.work.dialect.last_frames(ending, problem, so_far))
 
     def _count(self) -> None:
         """Guess what the provider has not said of its usage: from now on it says no more."""
