@@ -11,6 +11,7 @@ from proxy.downstream.auth import identify, read_credential
 from proxy.downstream.create import call_wishes
 from proxy.downstream.desk import Desk
 from proxy.downstream.http import LANES_PATH
+from proxy.downstream.lanes.memory import Memories
 from proxy.downstream.lanes.session import LanesSession
 from proxy.downstream.websocket.handshake import Guest, Language, language_routes
 from proxy.downstream.websocket.protocol import WebSocketProtocol
@@ -23,7 +24,14 @@ _OF_ONE_RESPONSE = ("idempotency-key", "last-event-id", "prefer")
 
 def lanes_routes(desk: Desk) -> list[HTTPRouteHandler | WebsocketRouteHandler]:
     """The WebSocket, and what a request gets that does not ask for one."""
-    return language_routes(desk, Language(LANES_PATH, None, _admit, _talk))
+    memories = Memories()
+
+    async def talk(desk: Desk, socket: WebSocketProtocol, request: str, guest: Guest) -> None:
+        assert guest.token is not None, "see `_admit`"
+        memory = memories.memory()
+        await LanesSession(desk, socket, memory, request, guest.headers).run(guest.token)
+
+    return language_routes(desk, Language(LANES_PATH, None, _admit, talk))
 
 
 def _admit(desk: Desk, headers: dict[str, str], offered: list[str]) -> Guest:
@@ -43,8 +51,3 @@ def _admit(desk: Desk, headers: dict[str, str], offered: list[str]) -> Guest:
     kept = {name: headers[name] for name in (*PASSED_ON_HEADERS, *_WISHES) if name in headers}
     call_wishes(desk, kept)
     return Guest(token, kept)
-
-
-async def _talk(desk: Desk, socket: WebSocketProtocol, request: str, guest: Guest) -> None:
-    assert guest.token is not None, "see `_admit`"
-    await LanesSession(desk, socket, request, guest.headers).run(guest.token)

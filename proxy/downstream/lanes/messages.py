@@ -17,13 +17,12 @@ from proxy.downstream.websocket.messages import frame
 from proxy.errors import InvalidLane, MalformedRequest
 from proxy.stream import DONE, EVENT_ID_MAX, Event, Problem
 from proxy.wire.dialect import Dialect
+from proxy.wire.json_text import TRUE, Fields
+from proxy.wire.responses.fold import blank
 
 T = TypeVar("T")
 
 _LANE = re.compile(r"[A-Za-z0-9_.-]{1,256}", re.ASCII)
-_TRUE = msgspec.Raw(b"true")
-
-Fields = dict[str, msgspec.Raw]
 
 # --- what a client says -------------------------------------------------------------------------
 
@@ -34,6 +33,10 @@ class Create(msgspec.Struct, frozen=True):
     fields: Fields
     """The body of the POST that would ask for the same."""
     idempotency_key: str | None
+    previous_response_id: str | None
+    is_stored: bool
+    is_generated: bool
+    """Else it only says beforehand what a later one follows from."""
 
 
 class Resume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,7 +73,15 @@ class _Envelope(msgspec.Struct):
     generate: bool | None = None
 
 
+class _Known(_Envelope):
+    """And what of the body matters to the connection."""
+
+    previous_response_id: str | None = None
+    store: bool | None = None
+
+
 _ENVELOPE = frozenset(_Envelope.__struct_fields__)
+_KNOWN = frozenset(_Known.__struct_fields__)
 
 _FIELDS = msgspec.json.Decoder(Fields)
 
@@ -117,17 +128,20 @@ def read_message(fields: Fields) -> Said:
 
 def _create(fields: Fields) -> Create:
     """Without what belongs to the connection. A response is always streamed here."""
-    envelope = _struct({name: fields[name] for name in _ENVELOPE if name in fields}, _Envelope)
+    envelope = _struct({name: fields[name] for name in _KNOWN if name in fields}, _Known)
     if envelope.stream is False:
         raise MalformedRequest("Responses on a WebSocket are always streamed.", param="stream")
     if envelope.background:
         what = "background has no meaning on a WebSocket: a response goes on without its reader."
         raise MalformedRequest(what, param="background")
-    if envelope.generate is False:
-        what = "generate must be true: nothing can be prepared at a provider beforehand."
-        raise MalformedRequest(what, param="generate")
     body = {name: raw for name, raw in fields.items() if name not in _ENVELOPE}
-    return Create({**body, "stream": _TRUE}, envelope.idempotency_key)
+    return Create(
+        fields={**body, "stream": TRUE},
+        idempotency_key=envelope.idempotency_key,
+        previous_response_id=envelope.previous_response_id,
+        is_stored=envelope.store is not False,
+        is_generated=envelope.generate is not False,
+    )
 
 
 def _struct(fields: Fields, kind: type[T]) -> T:
@@ -151,6 +165,30 @@ def event_frames(events: Iterable[Event], tail: bytes | None) -> bytes:
     if tail is None:
         return b"".join(map(frame, datas))
     return b"".join(frame(data[: data.rindex(b"}")] + tail) for data in datas)
+
+
+def warmed_frames(response_id: str, model: str, created_at: int, lane: str | None) -> bytes:
+    """All that comes of a create that generates nothing: it has begun, and is complete."""
+    response = {**blank(), "id": response_id, "model": model, "created_at": created_at}
+    nothing = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    details = {
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
+    told = [
+        ("response.created", {**response, "status": "in_progress"}),
+        ("response.completed", {**response, "status": "completed", "usage": nothing | details}),
+    ]
+    events = (
+        Event(number + 1, kind, _event(kind, number, said))
+        for number, (kind, said) in enumerate(told)
+    )
+    return event_frames(events, lane_tail(lane))
+
+
+def _event(kind: str, number: int, response: object) -> bytes:
+    said = {"type": kind, "sequence_number": number, "response": response}
+    return msgspec.json.encode(said)
 
 
 class _Begun(msgspec.Struct):

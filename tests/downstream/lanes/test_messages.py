@@ -84,7 +84,6 @@ def test_what_belongs_to_the_connection_is_not_part_of_the_body() -> None:
     [
         ({"stream": False}, "stream"),
         ({"background": True}, "background"),
-        ({"generate": False}, "generate"),
     ],
 )
 def test_a_create_that_means_something_else_is_refused_by_the_fields_name(
