@@ -17,7 +17,7 @@ from proxy.downstream.wishes import PASSED_ON_HEADERS, Wishes, read_wishes
 from proxy.errors import IdempotencyMismatch, StoreUnavailable
 from proxy.policy.keys import Principal
 from proxy.policy.quotas import Standing
-from proxy.relay.ports import Claim, Provider, UpstreamRequest
+from proxy.relay.ports import Claim, UpstreamRequest
 from proxy.relay.producer import Producer, Work
 from proxy.stream import Birth, State, StreamId
 from proxy.wire.answer import Making
@@ -109,7 +109,7 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
     ask, wishes = call.ask, call.wishes
     target = desk.routes.resolve(ask.model, call.principal.models)
     provider = desk.providers[target.provider]
-    theirs = _spoken_to(desk, call.dialect, provider)
+    theirs = _spoken_to(desk, call.dialect, provider.dialects_for(target.model))
     if theirs is not call.dialect:
         ask = translated(call.dialect, theirs, ask)
     held = hold(desk.pools, call.principal, target, theirs, ask)
@@ -143,9 +143,9 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
     return birth, work
 
 
-def _spoken_to(desk: Desk, ours: Dialect, provider: Provider) -> Dialect:
+def _spoken_to(desk: Desk, ours: Dialect, spoken: Sequence[str]) -> Dialect:
     """The dialect in which a provider is asked: the client's, or else the one it prefers."""
-    return ours if ours.name in provider.dialects else desk.dialects[provider.dialects[0]]
+    return ours if ours.name in spoken else desk.dialects[spoken[0]]
 
 
 def _passed_on(call: Call, theirs: Dialect) -> Sequence[tuple[str, str]]:

@@ -406,6 +406,10 @@ class Provider(Protocol):
         """The dialects it can be asked in, the one it prefers first. At least one."""
         ...
 
+    def dialects_for(self, model: str) -> Sequence[str]:
+        """Those of them that it speaks for a model. At least one."""
+        ...
+
     @property
     def deadlines(self) -> Deadlines:
         """Its own. `connect_s` it keeps itself; the producer keeps the others."""

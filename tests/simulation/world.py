@@ -288,6 +288,10 @@ class SaidProvider:
         self._cut_at = rng.randrange(len(said)) if rng.random() < 0.2 else None
         self._breaks = rng.random() < 0.5
 
+    def dialects_for(self, model: str) -> Sequence[str]:
+        del model
+        return self.dialects
+
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
         del request
