@@ -46,7 +46,12 @@ def test_a_text_is_what_a_user_says_and_items_are_what_they_are() -> None:
 def test_an_answer_is_remembered_but_for_reasoning_that_cannot_be_sent_again() -> None:
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
     sealed = {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "abc"}
-    open_one = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": None}
+    open_one: dict[str, object] = {
+        "type": "reasoning",
+        "id": "rs_1",
+        "summary": [],
+        "encrypted_content": None,
+    }
     found = answered(ended([open_one, sealed, call]))
     assert found is not None
     assert found[0] == "resp_1"
