@@ -19,6 +19,7 @@ from proxy.downstream.dashboard import dashboard_routes
 from proxy.downstream.desk import ConfigRefusal, Desk, HttpSettings
 from proxy.downstream.front import Front
 from proxy.downstream.generate import generate_routes
+from proxy.downstream.lanes.handshake import lanes_routes
 from proxy.downstream.metrics import metrics_routes
 from proxy.downstream.models import models_routes
 from proxy.downstream.operator import operator_routes
@@ -230,6 +231,7 @@ def _litestar(desk: Desk) -> Litestar:
             *models_routes(desk),
             *usage_routes(desk),
             *websocket_routes(desk),
+            *lanes_routes(desk),
             *operator_routes(desk, openapi_json()),
             *metrics_routes(desk),
             *dashboard_routes(desk),

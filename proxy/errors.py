@@ -22,7 +22,10 @@
     │   ├── UpgradeRequired         426
     │   ├── QuotaExceeded           429
     │   ├── AlreadySubscribed       on a WebSocket
-    │   └── SubscriptionLimit       on a WebSocket
+    │   ├── SubscriptionLimit       on a WebSocket
+    │   ├── InvalidLane             400, on a Responses WebSocket
+    │   ├── LaneLimit               400, on a Responses WebSocket
+    │   └── WaitingLimit            429, on a Responses WebSocket
     ├── ProviderError               the provider's
     │   ├── ProviderRefused         it answered with an error status
     │   ├── ProviderReported        it sent an error inside the stream
@@ -318,7 +321,7 @@ class UpgradeRequired(CallerError):
 
     def __str__(self) -> str:
         return (
-            "This path takes WebSocket handshakes (RFC 6455, version 13) alone; "
+            "A GET of this path takes WebSocket handshakes (RFC 6455, version 13) alone; "
             "GET /v1/streams/{id}/events needs none."
         )
 
@@ -433,6 +436,47 @@ class SubscriptionLimit(CallerError):
 
     def __str__(self) -> str:
         return f"This connection already reads {self.streams_max} streams; open another one."
+
+
+class InvalidLane(CallerError):
+    """What should name a lane cannot."""
+
+    code = "invalid_stream_id"
+    param = "stream_id"
+
+    def __str__(self) -> str:
+        return (
+            "stream_id must be 1 to 256 letters, digits, underscores, hyphens or periods, all of "
+            "them ASCII; without it, a message belongs to the lane that has no name."
+        )
+
+
+class LaneLimit(CallerError):
+    """More lanes than one connection may have."""
+
+    code = "websocket_stream_limit_reached"
+    param = "stream_id"
+
+    def __init__(self, lanes_max: int) -> None:
+        super().__init__(lanes_max)
+        self.lanes_max = lanes_max
+
+    def __str__(self) -> str:
+        return (
+            f"This connection has named {self.lanes_max} lanes, which is all that it may; "
+            f"use one of them again, or open another connection."
+        )
+
+
+class WaitingLimit(CallerError):
+    """More waits on one connection than may."""
+
+    status = 429
+    code = "websocket_queue_limit_reached"
+    is_retryable = True
+
+    def __str__(self) -> str:
+        return "Too much waits on this connection already; wait for a response to end."
 
 
 # --- the provider's fault ----------------------------------------------------------------

@@ -26,6 +26,8 @@ from proxy.downstream.websocket.waiting import Gate
 EXTENSION = "midstream.wire"
 """The key of a `Wire` in ``scope["extensions"]``."""
 WS_PATH = "/v1/ws"
+LANES_PATH = "/v1/responses"
+_WEBSOCKET_PATHS = frozenset({WS_PATH.encode(), LANES_PATH.encode()})
 """Where a connection may become a WebSocket."""
 
 
@@ -215,7 +217,7 @@ class LimitedProtocol(HttpToolsProtocol):
             len(self.connections), len(self.tasks)
         )
         return (
-            self.url.partition(b"?")[0] == WS_PATH.encode()
+            self.url.partition(b"?")[0] in _WEBSOCKET_PATHS
             and self.parser.get_method() == b"GET"
             and self.parser.get_http_version() == "1.1"
             and self._get_upgrade() == b"websocket"

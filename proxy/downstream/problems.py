@@ -39,17 +39,22 @@ def problem_answer(
     dialect: Dialect,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> Answer:
-    """An HTTP error. `x-should-retry` tells the SDKs what a status alone cannot."""
-    extra = [*headers, ("x-should-retry", "true" if problem.is_retryable else "false")]
+    """An HTTP error."""
+    body = dialect.error_body(problem, request_id(scope))
+    return Answer(problem.status, body, headers=[*headers, *problem_headers(problem)])
+
+
+def problem_headers(problem: Problem) -> list[tuple[str, str]]:
+    """What belongs to an error beside its body: `x-should-retry` tells what a status cannot."""
+    told = [("x-should-retry", "true" if problem.is_retryable else "false")]
     if problem.retry_after_s is not None:
-        extra.append(("retry-after", str(max(1, -int(-problem.retry_after_s // 1)))))
+        told.append(("retry-after", str(max(1, -int(-problem.retry_after_s // 1)))))
         if problem.is_retryable:  # else nobody is to sleep so long to the millisecond
             wait_ms = -int(-problem.retry_after_s * 1000 // 1)
-            extra.append(("retry-after-ms", str(max(1, wait_ms))))
+            told.append(("retry-after-ms", str(max(1, wait_ms))))
     if problem.status == 401:
-        extra.append(("www-authenticate", "Bearer"))
-    body = dialect.error_body(problem, request_id(scope))
-    return Answer(problem.status, body, headers=extra)
+        told.append(("www-authenticate", "Bearer"))
+    return told
 
 
 def as_own_error(error: Exception) -> MidstreamError:

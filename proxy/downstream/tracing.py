@@ -51,13 +51,15 @@ def end_request(scope: Scope) -> None:
 
 
 @contextmanager
-def traced_message(desk: Desk, kind: str, handshake: Mapping[str, str]) -> Iterator[Span | None]:
+def traced_message(
+    desk: Desk, kind: str, handshake: Mapping[str, str], *, path: str = WS_PATH
+) -> Iterator[Span | None]:
     """The span of a message on a WebSocket, while inside; None if nothing is traced."""
     traces = desk.observer.traces
     if traces is None:
         yield None
         return
-    span, status = traces.message(kind, WS_PATH, handshake), None
+    span, status = traces.message(kind, path, handshake), None
     try:
         yield span
     except MidstreamError as error:

@@ -111,7 +111,7 @@ def all_that_is_made_of(config: Config) -> tuple[str, ...]:
     """Everything but the start of a server: what it shows, changes, and limits."""
     limits = all_limits(config)
     standings = [Standing(limit, 0, 1.0) for limit in limits]
-    Routes(config.models, {}).names()
+    Routes(config.models).names()
     for limit in limits:
         if limit.kind.is_budget:
             windows(limit.kind, limit.zone, NOW_S)

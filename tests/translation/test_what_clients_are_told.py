@@ -27,7 +27,7 @@ from tests.translation.answers import CHAT, DIALECTS, MESSAGES, RESPONSES
 from tests.translation.telling import ALL, BIRTH, STREAM, numbered
 
 MAKING = Making(STREAM, "mine", BIRTH.created_at, "their.dialect", wants_usage=True)
-COUNTED = Counted(Usage(100, 20, 30, 10, 5))
+COUNTED = Counted(Usage(100, 20, 30, 10, cache_write_tokens=5))
 NAME = STREAM.removeprefix("st_")
 PREFIXES = {CHAT: "chatcmpl-", RESPONSES: "resp_", MESSAGES: "msg_"}
 

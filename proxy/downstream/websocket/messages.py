@@ -205,7 +205,7 @@ def failed(error: MidstreamError, ref: Ref | None = None, stream: str | None = N
 
 def encode(answer: Answer) -> bytes:
     """One message, as a frame."""
-    return _frame(msgspec.json.encode(answer))
+    return frame(msgspec.json.encode(answer))
 
 
 def batch_frames(stream: StreamId, batch: Batch) -> bytes:
@@ -219,7 +219,7 @@ def encode_events(stream: StreamId, events: Sequence[Event]) -> bytes:
     """A message for each event. Its data is spliced in: it is JSON already."""
     begin = b'{"type":"event","stream":"%b","id":' % stream.encode()
     return b"".join(
-        _frame(
+        frame(
             b'%b%d,"event":"%b","data":%b}'
             % (
                 begin,
@@ -232,7 +232,7 @@ def encode_events(stream: StreamId, events: Sequence[Event]) -> bytes:
     )
 
 
-def _frame(payload: bytes) -> bytes:
+def frame(payload: bytes) -> bytes:
     """A final text frame, unmasked, as a server sends it (RFC 6455 5.2)."""
     size = len(payload)
     if size < 126:

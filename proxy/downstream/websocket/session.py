@@ -15,10 +15,8 @@ from proxy.downstream.auth import must_own
 from proxy.downstream.create import call_wishes, create, dialect_at, read_call
 from proxy.downstream.desk import Desk
 from proxy.downstream.tracing import note_subscription, traced_message
-from proxy.downstream.watchdog import Watchdog
 from proxy.downstream.websocket import messages
-from proxy.downstream.websocket.channel import Channel
-from proxy.downstream.websocket.credential import Credential
+from proxy.downstream.websocket.connection import NOT_AUTHENTICATED, Connection
 from proxy.downstream.websocket.protocol import WebSocketProtocol
 from proxy.downstream.websocket.subscription import send_events
 from proxy.downstream.wishes import read_event_id, read_stream_id
@@ -28,8 +26,6 @@ from proxy.errors import (
     InternalError,
     MalformedRequest,
     MidstreamError,
-    NotAuthenticated,
-    NotPermitted,
     StreamGone,
     SubscriptionLimit,
 )
@@ -39,24 +35,12 @@ from proxy.stream import State, StreamId
 Work = Callable[[], Awaitable[None]]
 """What is done in a task of its own; not begun yet, for a task may be cancelled before it is."""
 
-GOING_AWAY = 1001
-BUG = 1011
-BAD_MESSAGE = 4400
-NOT_AUTHENTICATED = 4401
-NOT_PERMITTED = 4403
-TOO_SLOW = 4408
-TOO_MANY_MESSAGES = 4429
-
 _STREAMS_MAX = 100
 """Read, or in the making, at a time on one connection (the contract)."""
 _AUTH_S = 10.0
 """For the first message, if the handshake did not say who it is (the contract)."""
 _AUTH_BYTES_MAX = 16 * 1024
 """Of a message from nobody yet. Chosen: several times the longest credential."""
-_MESSAGES_MAX = 300
-_MESSAGES_PER_S = 50.0
-"""How many messages may come at once, and then in a second. Chosen: whoever comes back subscribes
-to all its streams at once, thrice over; and no person's screen asks for 50 things a second."""
 
 
 class Session:
@@ -69,34 +53,19 @@ class Session:
         self._socket = socket
         self._request = request
         self._handshake = handshake
-        self._watchdog = Watchdog(
-            socket.unsent_bytes, desk.settings.reader_stall_s, self._close_slow
-        )
-        self._channel = Channel(socket, self._watchdog)
-        self._credential = Credential(desk, self._close_lost, self._announce)
-        self._tasks = asyncio.TaskGroup()
+        self._connection = Connection(desk, socket, self._announce)
+        self._channel = self._connection.channel
         self._reading: dict[StreamId, asyncio.Task[None]] = {}
         self._making = 0
-        self._loop = asyncio.get_running_loop()
-        self._allowance = float(_MESSAGES_MAX)
-        self._allowed_at = self._loop.time()
 
     async def run(self, token: str | None) -> None:
         """Until either side closes. `token` is None if the handshake had none."""
-        switchboard = self._desk.switchboard
-        try:
-            async with self._tasks:
-                try:
-                    switchboard.on_send_away(self._leave)
-                    if await self._begin(token):
-                        await self._listen()
-                finally:
-                    self._credential.stop()
-                    self._watchdog.stop()
-                    for task in self._reading.values():
-                        task.cancel()
-        finally:
-            switchboard.off_send_away(self._leave)
+
+        async def talk() -> None:
+            if await self._begin(token):
+                await self._connection.listen(self._hear)
+
+        await self._connection.run(talk, self._stop_reading_all)
 
     # --- who it is ------------------------------------------------------------------------------
 
@@ -105,7 +74,7 @@ class Session:
         self._socket.take_messages_up_to(_AUTH_BYTES_MAX)
         if token is None:
             token = await self._first_message()
-        if token is None or not self._take(token):
+        if token is None or not self._connection.take(token):
             return False
         self._socket.take_messages_up_to(self._desk.settings.message_bytes_max)
         await self._channel.say(messages.Ready(self._desk.settings.heartbeat_s))
@@ -128,52 +97,11 @@ class Session:
         self._socket.close(NOT_AUTHENTICATED, "the first message must be auth")
         return None
 
-    def _take(self, token: str) -> bool:
-        try:
-            self._credential.take(token)
-        except NotAuthenticated as error:
-            self._close_lost(str(error))
-        except NotPermitted as error:
-            self._socket.close(NOT_PERMITTED, str(error))
-        return self._socket.is_open
-
-    def _close_lost(self, reason: str) -> None:
-        self._socket.close(NOT_AUTHENTICATED, reason)
-
     def _announce(self, left_s: float) -> None:
         expiring = messages.Reauthenticate(round(max(left_s, 0.0), 1))
-        self._tasks.create_task(self._channel.say(expiring))
+        self._connection.tasks.create_task(self._channel.say(expiring))
 
-    # --- how it ends ----------------------------------------------------------------------------
-
-    def _leave(self) -> None:
-        self._socket.close(GOING_AWAY, "this worker is being stopped; connect again")
-
-    def _close_slow(self) -> None:
-        """The goodbye stands behind what is not taken: the protocol drops who takes none of it."""
-        self._socket.close(TOO_SLOW, "nothing was taken for too long; resume")
-
-    # --- what it says ---------------------------------------------------------------------------
-
-    async def _listen(self) -> None:
-        while self._socket.is_open:
-            heard = await self._socket.receive()
-            if heard["type"] != "websocket.receive" or not self._socket.is_open:
-                return
-            text = heard.get("text")
-            if not self._may_speak():
-                self._socket.close(TOO_MANY_MESSAGES, "too many messages at once")
-            elif text is None:
-                self._socket.close(BAD_MESSAGE, "messages are text")
-            else:
-                await self._hear(text)
-
-    def _may_speak(self) -> bool:
-        now = self._loop.time()
-        gained = (now - self._allowed_at) * _MESSAGES_PER_S
-        self._allowance = min(_MESSAGES_MAX, self._allowance + gained) - 1
-        self._allowed_at = now
-        return self._allowance >= 0
+    # --- what it says ----------------------------------------------------------------------------
 
     async def _hear(self, text: str) -> None:
         try:
@@ -184,7 +112,7 @@ class Session:
             return
         match said:
             case messages.Auth():
-                if self._take(said.token):
+                if self._connection.take(said.token):
                     ready = messages.Ready(self._desk.settings.heartbeat_s, said.ref)
                     await self._channel.say(ready)
             case messages.Ping():
@@ -202,7 +130,7 @@ class Session:
                 assert_never(said)
 
     def _do(self, work: Work, ref: messages.Ref | None, stream: str | None) -> asyncio.Task[None]:
-        return self._tasks.create_task(self._try(work, ref, stream))
+        return self._connection.tasks.create_task(self._try(work, ref, stream))
 
     async def _try(self, work: Work, ref: messages.Ref | None, stream: str | None) -> None:
         """The root of a task: whatever fails in it is told, and ends nothing else."""
@@ -218,7 +146,7 @@ class Session:
 
     async def _find(self, stream: StreamId) -> State:
         state = await self._desk.switchboard.state(stream)
-        must_own(self._credential.principal, state)
+        must_own(self._connection.principal, state)
         if state.is_erased:
             raise StreamGone
         return state
@@ -243,6 +171,10 @@ class Session:
         """Nothing of it is sent any more when this returns."""
         task = self._reading.pop(StreamId(stream), None)
         if task is not None:
+            task.cancel()
+
+    def _stop_reading_all(self) -> None:
+        for task in self._reading.values():
             task.cancel()
 
     async def _follow(self, stream: StreamId, after: int) -> None:
@@ -284,7 +216,7 @@ class Session:
         body = bytes(said.body)
         if len(body) > desk.settings.body_bytes_max:
             raise BodyTooLarge(desk.settings.body_bytes_max)
-        principal, wishes = self._credential.principal, call_wishes(desk, said.as_headers())
+        principal, wishes = self._connection.principal, call_wishes(desk, said.as_headers())
         try:
             call = read_call(principal, wishes, dialect, self._handshake, body, span)
             made = await create(desk, call)

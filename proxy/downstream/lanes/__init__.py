@@ -1,0 +1,1 @@
+"""``GET /v1/responses`` as a WebSocket: OpenAI's own mode of the Responses dialect, in lanes."""
