@@ -1,7 +1,7 @@
 """All producers of one process: how a stream is made, and what is done when it has ended."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 
 from proxy.errors import (
@@ -12,6 +12,7 @@ from proxy.errors import (
     StreamLimitReached,
 )
 from proxy.observe import Observer
+from proxy.policy.quotas import Use
 from proxy.relay.admission import may_go_without_ledger, uncounted
 from proxy.relay.committer import Committer
 from proxy.relay.errands import Errands
@@ -38,7 +39,7 @@ from proxy.relay.writer import Limits, Writer
 from proxy.stream import Birth, Ending, State, StreamId
 
 _SETTLE_TRIES_S = (0.1, 0.5, 2.0)
-"""Pauses between tries to tell the ledger of an end; after that the sweep does it."""
+"""Pauses between tries to tell the ledger of an end, or of what did not begin."""
 _ENTER_EVERY_S = 1.0
 """Between tries to enter a stream that began without the ledger."""
 _DRAIN_EVERY_S = 0.1
@@ -192,10 +193,16 @@ class Producers(Mapping[StreamId, Producer]):
             raise StoreUnavailable("the idempotency key was taken back")
 
     async def _take_back(self, birth: Birth) -> None:
-        """It stays counted as running: if it was created after all, the sweep has to find it."""
-        if birth.idempotency_key is not None:
-            await self._ledger.release(birth.owner, birth.idempotency_key, birth.id)
-        await self._ledger.forget(birth.id, birth.owner, birth.tag)
+        """No provider was asked, so it has used nothing; a sweep that finds it would guess."""
+
+        async def take_back() -> None:
+            await self._ledger.settle(birth.id, Use())
+            await self._journal.erase(birth.id)
+            if birth.idempotency_key is not None:
+                await self._ledger.release(birth.owner, birth.idempotency_key, birth.id)
+            await self._ledger.forget(birth.id, birth.owner, birth.tag)
+
+        await self._insist(take_back)
 
     def _writer(self, birth: Birth, *, epoch: int, tail: Tail) -> Writer:
         writer = Writer(
@@ -225,7 +232,7 @@ class Producers(Mapping[StreamId, Producer]):
         birth = writer.birth
         if writer.phase is Phase.ENDED or writer.tail.is_erased:
             state = producer.state()
-            await self._settle(birth.id, state)
+            await self._insist(partial(settle, self._ledger, birth.id, state))
             if (use := use_of(state)) is not None:
                 self._observer.charged(birth, use.microdollars)
         self.tally.ended(birth, writer.tail.ending, writer.problem, events=writer.last_id)
@@ -253,12 +260,13 @@ class Producers(Mapping[StreamId, Producer]):
             if state is not None and not state.was_watched:
                 self._observer.stream_unread(writer.birth, writer.usage)
 
-    async def _settle(self, stream: StreamId, state: State) -> None:
+    async def _insist(self, tell: Callable[[], Awaitable[None]]) -> None:
+        """Tell the store, a few times if need be; after that the sweep finds the stream."""
         for pause_s in (*_SETTLE_TRIES_S, None):
             try:
-                await settle(self._ledger, stream, state)
+                await tell()
             except StoreUnavailable:
-                if pause_s is not None:  # else the sweep finds it
+                if pause_s is not None:
                     await asyncio.sleep(pause_s)
             else:
                 return
