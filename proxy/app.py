@@ -142,9 +142,9 @@ async def _tracing(config: Config, observer: Observer, identity: Identity) -> As
         yield
         return
     # its packages may not be there, and cost 70 ms and 10 MiB (measured)
-    from proxy.observe.spans import exporting  # noqa: PLC0415
+    from proxy.observe.export import exporting  # noqa: PLC0415
 
-    async with exporting(identity.version, identity.id) as observer.traces:
+    async with exporting(observer, identity.version, identity.id) as observer.traces:
         yield
     observer.traces = None
 

@@ -2,7 +2,7 @@
 
 `facts` has a method for each, with named arguments; `lines` has the log and its form; `metrics`
 has every number, which `counts` keeps on a `board` that all workers share; `traces` has what is
-told as spans, which `spans` makes where somebody wants them.
+told as spans, which `spans` makes and `export` sends where somebody wants them.
 """
 
 from proxy.observe.board import Board

@@ -217,6 +217,14 @@ class Observer:
         self.counts.add("midstream_store_away_milliseconds_total", count=milliseconds)
         self._tell(logging.WARNING, "store_back", seconds=round(away_s, 3))
 
+    def collector_lost(self) -> None:
+        """Spans could not be sent, and are gone. Told once, until some are taken again."""
+        self._tell(logging.WARNING, "collector_lost")
+
+    def collector_back(self, spans: int) -> None:
+        """Spans are taken again; so many were not, since `collector_lost`."""
+        self._tell(logging.WARNING, "collector_back", spans=spans)
+
     def sweep_ended(
         self, birth: Birth, ending: Ending, usage: Usage | None, age_s: float, events: int
     ) -> None:

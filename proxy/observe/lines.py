@@ -32,6 +32,7 @@ FIELDS = (
     "output_tokens",
     "seconds",
     "streams",
+    "spans",
     "url",
     "store",
     "is_open",

@@ -1,41 +1,28 @@
-"""Spans of OpenTelemetry, sent over OTLP/HTTP: the one module that knows of it.
+"""Spans of OpenTelemetry: what they are called, and what they tell.
 
-Imported only where traces are wanted. What the standard ``OTEL_*`` variables say (endpoint,
-headers, sampler, service name, limits, how spans are batched) the SDK reads itself. Names are
-those of the GenAI and HTTP conventions; what only Midstream knows is under ``midstream.*``. It
-sets up nothing that is global: other libraries in the process stay untraced. What surprises:
-the id of an answer's span is made of the stream's id, so that whoever knows a `Birth` knows
-the span, on any worker (D20).
+Names are those of the GenAI and HTTP conventions; what only Midstream knows is under
+``midstream.*``. What surprises: the id of an answer's span is made of the stream's id, so that
+whoever knows a `Birth` knows the span, on any worker (D20).
 """
 
-import asyncio
 import hashlib
 import os
-import threading
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
 from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.environment_variables import OTEL_PROPAGATORS
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
-from proxy.errors import ConfigInvalid
 from proxy.observe.traces import Ended, Span
 from proxy.stream import Birth, Ending, StreamId
 
-_FLUSH_S = 3.0
-"""How long a process that stops waits for its last spans to be taken. Chosen: a collector that is
-well takes them in milliseconds, and one that is not may not hold up a restart."""
 _METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
 _STREAM: Final = "{stream}"
 """A stream's id in a route. What a client has written there is told only if it is one."""
@@ -45,12 +32,13 @@ _CHARS_MAX: Final = 200
 Attributes = dict[str, AttributeValue]
 
 
-class _Ids(RandomIdGenerator):
+class Ids(RandomIdGenerator):
     """Random ids, but for the next span's if it is given."""
 
     given = 0
 
     def generate_span_id(self) -> int:
+        """The given one, once."""
         given, self.given = self.given, 0
         return given or super().generate_span_id()
 
@@ -58,7 +46,7 @@ class _Ids(RandomIdGenerator):
 class Spans:
     """What makes spans: see `Traces`."""
 
-    def __init__(self, provider: TracerProvider, ids: _Ids, version: str) -> None:
+    def __init__(self, provider: TracerProvider, ids: Ids, version: str) -> None:
         self._tracer = provider.get_tracer("midstream", version)
         self._ids = ids
         self._w3c = TraceContextTextMapPropagator()
@@ -239,48 +227,3 @@ def _parent(birth: Birth, *, is_remote: bool = True) -> SpanContext | None:
         is_remote=is_remote,
         trace_flags=trace.TraceFlags(int(flags, 16)),
     )
-
-
-# --- the life of the process ----------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def exporting(version: str, worker: str) -> AsyncIterator[Spans]:
-    """Spans, sent from a thread of this process while inside; leaving sends the last ones.
-
-    Raises `ConfigInvalid` for a variable that the SDK does not understand.
-    """
-    ids = _Ids()
-    named = {
-        "service.name": "midstream",
-        "service.version": version,
-        "service.instance.id": worker,
-    }
-    try:
-        provider = TracerProvider(
-            resource=Resource.create({**named, **OTELResourceDetector().detect().attributes}),
-            shutdown_on_exit=False,
-            id_generator=ids,
-        )
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    except (ValueError, RuntimeError) as error:
-        raise ConfigInvalid((f"the OTEL_ variables: {error}",)) from error
-    try:
-        yield Spans(provider, ids, version)
-    finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_FLUSH_S):
-                await _in_a_thread(provider)
-
-
-async def _in_a_thread(provider: TracerProvider) -> None:
-    """Shut down, in a thread that holds up nobody's end: asyncio's own are waited for."""
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-    def shut_down() -> None:
-        provider.shutdown()
-        with suppress(RuntimeError):  # nobody waits any more
-            loop.call_soon_threadsafe(done.set)
-
-    threading.Thread(target=shut_down, name="last-spans", daemon=True).start()
-    await done.wait()

@@ -1,7 +1,7 @@
 """All producers of one process: how a stream is made, and what is done when it has ended."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 
 from proxy.errors import (
@@ -41,7 +41,7 @@ from proxy.relay.writer import Limits, Writer
 from proxy.stream import Birth, Ending, State, StreamId
 
 _SETTLE_TRIES_S = (0.1, 0.5, 2.0)
-"""Pauses between tries to tell the ledger of an end; after that the sweep does it."""
+"""Pauses between tries to tell the ledger of an end, or of what did not begin."""
 _ENTER_EVERY_S = 1.0
 """Between tries to enter a stream that began without the ledger."""
 _DRAIN_EVERY_S = 0.1
@@ -195,10 +195,16 @@ class Producers(Mapping[StreamId, Producer]):
             raise StoreUnavailable("the idempotency key was taken back")
 
     async def _take_back(self, birth: Birth) -> None:
-        """It stays counted as running: if it was created after all, the sweep has to find it."""
-        if birth.idempotency_key is not None:
-            await self._ledger.release(birth.owner, birth.idempotency_key, birth.id)
-        await self._ledger.forget(birth.id, birth.owner, birth.tag)
+        """No provider was asked, so it has used nothing; a sweep that finds it would guess."""
+
+        async def take_back() -> None:
+            await self._ledger.settle(birth.id, Use())
+            await self._journal.erase(birth.id)
+            if birth.idempotency_key is not None:
+                await self._ledger.release(birth.owner, birth.idempotency_key, birth.id)
+            await self._ledger.forget(birth.id, birth.owner, birth.tag)
+
+        await self._insist(take_back)
 
     def _writer(self, birth: Birth, *, epoch: int, tail: Tail) -> Writer:
         writer = Writer(
@@ -228,7 +234,7 @@ class Producers(Mapping[StreamId, Producer]):
         has_ended = writer.phase is Phase.ENDED or writer.tail.is_erased
         self._tell_end(producer, use_of(producer.state()) if has_ended else None)
         if has_ended:
-            await self._settle(producer.state())
+            await self._insist(partial(settle, self._ledger, writer.birth.id, producer.state()))
         ending = writer.tail.ending
         self.tally.ended(writer.birth, ending, writer.problem, events=writer.last_id)
         del self._running[writer.birth.id]
@@ -263,12 +269,13 @@ class Producers(Mapping[StreamId, Producer]):
                 share = writer.tail.unread / writer.last_id
                 self._observer.stream_unread(writer.birth, writer.usage, share)
 
-    async def _settle(self, state: State) -> None:
+    async def _insist(self, tell: Callable[[], Awaitable[None]]) -> None:
+        """Tell the store, a few times if need be; after that the sweep finds the stream."""
         for pause_s in (*_SETTLE_TRIES_S, None):
             try:
-                await settle(self._ledger, state.birth.id, state)
+                await tell()
             except StoreUnavailable:
-                if pause_s is not None:  # else the sweep finds it
+                if pause_s is not None:
                     await asyncio.sleep(pause_s)
             else:
                 return

@@ -272,7 +272,7 @@ async def _supervise(
 def _preloaded(config: Config) -> list[str]:
     """What every worker needs: imported once, before they are forked."""
     kinds = {table.kind for table in config.providers.values()} - {"scripted"}
-    traces = ["proxy.observe.spans"] if config.tracing.is_on else []
+    traces = ["proxy.observe.export"] if config.tracing.is_on else []
     return [run_worker.__module__, *(f"proxy.upstream.{kind}" for kind in sorted(kinds)), *traces]
 
 

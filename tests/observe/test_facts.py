@@ -71,9 +71,11 @@ def tell_everything(observer: Observer) -> int:
     observer.provider_failed(STREAM, "openai", ProviderUnreachable("openai", CANARY))
     observer.store_lost("timeout")
     observer.store_back(2.5)
+    observer.collector_lost()
+    observer.collector_back(512)
     observer.sweep_ended(BIRTH, Ending.INTERRUPTED, usage, 4.5, events=3)
     observer.internal_error(RuntimeError(CANARY), request="r1")
-    return 10
+    return 12
 
 
 def test_every_fact_is_one_line_of_text() -> None:

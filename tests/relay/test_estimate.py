@@ -1,6 +1,7 @@
 """What is charged where a provider did not say (all of) it."""
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from proxy.relay.ports import (
     Admission,
     Admitted,
     Append,
+    Receipt,
     Refused,
     Repeat,
     UpstreamRequest,
@@ -93,21 +95,40 @@ def test_a_connection_that_broke_once_it_was_asked_costs_what_it_was_asked() -> 
 
 
 class SlowLedger(MemoryLedger):
-    """Takes a create, and longer than a lease to say so."""
+    """Takes a create, and long to say so: longer than a lease."""
+
+    takes_s = 2 * LEASE_S
 
     async def admit(self, admission: Admission) -> Admitted | Repeat | Refused:
         admitted = await super().admit(admission)
-        await asyncio.sleep(2 * LEASE_S)
+        await asyncio.sleep(self.takes_s)
         return admitted
 
 
-def test_a_create_that_took_longer_than_a_lease_reaches_no_provider() -> None:
-    """A sweep has settled it meanwhile, so it would run without a hold."""
+class SlowJournal(MemoryJournal):
+    """The same, if it is told to."""
+
+    takes_s = 0.0
+
+    async def append(self, batch: Sequence[Append]) -> Sequence[Receipt]:
+        receipts = await super().append(batch)
+        await asyncio.sleep(self.takes_s)
+        return receipts
+
+
+@pytest.mark.parametrize(
+    ("ledger_s", "journal_s"), [(2 * LEASE_S, 0.0), (0.6 * LEASE_S, 0.6 * LEASE_S)]
+)
+def test_a_create_that_took_longer_than_a_lease_reaches_no_provider_and_costs_nothing(
+    ledger_s: float, journal_s: float
+) -> None:
+    """A sweep may have settled it meanwhile, so it would run without a hold."""
 
     async def story() -> None:
         store = MemoryStore(VirtualClock())
-        ledger = SlowLedger(store, LEASE_S)
-        switchboard = make_switchboard(MemoryJournal(store, LEASE_S), ledger)
+        ledger, journal = SlowLedger(store, LEASE_S), SlowJournal(store, LEASE_S)
+        ledger.takes_s, journal.takes_s = ledger_s, journal_s
+        switchboard = make_switchboard(journal, ledger)
         dialect = all_dialects()["openai.chat"]
         ask = dialect.read_ask(b'{"model":"m","messages":[],"stream":true}')
         request = UpstreamRequest("openai.chat", "m", BODY)
@@ -117,9 +138,9 @@ def test_a_create_that_took_longer_than_a_lease_reaches_no_provider() -> None:
             await asyncio.sleep(2 * LEASE_S)  # from here on it may judge
             with pytest.raises(StoreUnavailable):
                 await switchboard.start(make_birth("openai.chat"), work, None)
-            assert not store.meters.holds
             await asyncio.sleep(3 * LEASE_S)
         running, tokens, _ = await ledger.standings(LIMITS)
+        assert not store.meters.holds
         assert (running.remaining, tokens.remaining) == (1, 10_000)
         assert provider.asked == []
 

@@ -190,7 +190,27 @@ def test_a_collector_in_trouble_holds_nobody_up(
         begun = time.monotonic()
         assert served.stop() == 0
         assert time.monotonic() - begun < 8
-        assert "internal_error" not in served.log.read_text()
+        log = served.log.read_text()
+    assert "internal_error" not in log
+    assert log.count("warning collector_lost") == 1
+    assert "warning library" not in log
+
+
+def test_a_collector_that_comes_back_is_told_and_takes_what_comes_then(
+    collector: Collector, tmp_path: Path
+) -> None:
+    collector.status = 400
+    with serving(tmp_path, ALONE, env=collector.env) as served:
+        asyncio.run(answers(served.url, 1))
+        while collector.requests == 0 or "collector_lost" not in served.log.read_text():
+            time.sleep(0.02)
+        collector.status = 200
+        (stream,) = asyncio.run(answers(served.url, 1))
+        collector.answer_of(stream)
+        while "collector_back" not in (log := served.log.read_text()):
+            time.sleep(0.02)
+
+    assert "warning collector_back spans=2" in log
 
 
 def test_the_sampler_is_the_operators_and_then_the_callers(
@@ -278,7 +298,7 @@ def test_traces_that_cannot_be_sent_are_told_and_keep_nobody_from_serving(
 def test_who_wants_no_traces_loads_nothing_that_makes_them() -> None:
     script = (
         "import sys, proxy.__main__, proxy.serving.supervisor, proxy.upstream.openai\n"
-        "names = ('proxy.observe.spans', 'opentelemetry.sdk.trace', 'opentelemetry.exporter',"
+        "names = ('proxy.observe.export', 'proxy.observe.spans', 'opentelemetry.sdk.trace', 'opentelemetry.exporter',"
         " 'google.protobuf', 'requests')\n"
         "print(*(set(names) & set(sys.modules)))"
     )
