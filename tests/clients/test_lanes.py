@@ -1,0 +1,304 @@
+"""The openai SDK's WebSocket mode of Responses, as it is shipped: connections, sessions, lanes."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai.lib.responses_websocket import (
+    AsyncResponsesWebSocketSession,
+    ResponsesWebSocketAccumulator,
+    ResponsesWebSocketError,
+    ResponsesWebSocketLimits,
+    ResponsesWebSocketSession,
+)
+from openai.types.websocket_reconnection import ReconnectingEvent
+
+from tests.clients.responding import Responder, running_responder
+from tests.lanes import journal_of
+from tests.reading import read_poll, session
+from tests.server import Served, serving
+from tests.serving.processes import workers_of
+
+LIMITS = ResponsesWebSocketLimits(
+    max_lanes=40,
+    max_events_per_lane=10_000,
+    max_events=100_000,
+    max_bytes_per_lane=2**26,
+    max_bytes=2**27,
+)
+
+
+def words(count: int) -> str:
+    return "".join(f"word{n} " for n in range(count))
+
+
+def config_for(responder: Responder, more: str = "") -> str:
+    return f"""{more}
+[store]
+path = "data"
+[providers.made]
+kind = "openai"
+base_url = "{responder.url}/v1"
+api_key = "env:UPSTREAM_KEY"
+[models."made/*"]
+targets = ["made/*"]
+"""
+
+
+@pytest.fixture(scope="module")
+def responder() -> Iterator[Responder]:
+    with running_responder() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, responder: Responder) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("lanes")
+    with serving(folder, config_for(responder), env={"UPSTREAM_KEY": "k"}) as server:
+        yield server
+
+
+def create(model: str, **fields: object) -> Any:
+    return {"type": "response.create", "model": f"made/{model}", "input": "hi", **fields}
+
+
+# --- lanes ----------------------------------------------------------------------------------------
+
+
+def test_the_async_session_runs_sixteen_lanes_at_once(served: Served) -> None:
+    async def scenario() -> None:
+        async with (
+            openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="any") as client,
+            client.responses.connect() as connection,
+            AsyncResponsesWebSocketSession(connection, limits=LIMITS) as talk,
+        ):
+            lanes = [talk.default, *(talk.lane(f"lane-{n}") for n in range(15))]
+            begun = time.monotonic()
+            for n, lane in enumerate(lanes):
+                await lane.send(create(f"words-{100 + n}"))
+            responses = await asyncio.gather(*(lane.get_final_response() for lane in lanes))
+            took_s = time.monotonic() - begun
+            texts = [response.output_text for response in responses]
+            assert texts == [words(100 + n) for n in range(16)]
+            assert took_s < 8, "one after the other they would take 17 s"
+
+    asyncio.run(scenario())
+
+
+def test_the_sync_session_takes_turns_in_a_lane_and_its_accumulator_sees_all(
+    served: Served,
+) -> None:
+    with (
+        openai.OpenAI(base_url=f"{served.url}/v1", api_key="any") as client,
+        client.responses.connect() as connection,
+        ResponsesWebSocketSession(connection, limits=LIMITS) as talk,
+    ):
+        lane = talk.lane("a")
+        for count in (3, 5):
+            accumulator = ResponsesWebSocketAccumulator()
+            lane.send(create(f"words-{count}"))
+            kinds = []
+            while not kinds or kinds[-1] != "response.completed":
+                event = lane.recv(timeout=20)
+                kinds.append(event.type)
+                accumulator.add_event(event)
+            assert accumulator.snapshot().output_text == words(count)
+            assert accumulator.get_final_response().output_text == words(count)
+            assert lane.get_final_response(timeout=20).output_text == words(count)
+
+
+def test_every_message_that_the_sdk_gets_is_the_journals(served: Served) -> None:
+    async def scenario() -> None:
+        async with (
+            openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="any") as client,
+            client.responses.connect(extra_headers={"Midstream-Tag": "same"}) as connection,
+        ):
+            await connection.response.create(model="made/words-20", input="hi")
+            texts = []
+            while b'"response.completed"' not in (text := await connection.recv_bytes()):
+                texts.append(text.decode())
+            texts.append(text.decode())
+        async with session() as http:
+            stream = await journal_of(http, served.url, "same")
+            journal = await read_poll(http, served.url, stream, 0, None)
+            assert texts == [event.data for event in journal]
+
+    asyncio.run(scenario())
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def test_errors_reach_their_lane_as_the_sdks_errors(served: Served) -> None:
+    async def scenario() -> None:
+        async with (
+            openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="any") as client,
+            client.responses.connect() as connection,
+            AsyncResponsesWebSocketSession(connection, limits=LIMITS) as talk,
+        ):
+            lane = talk.lane("a")
+            for asked, status, code in (
+                ({**create("x"), "model": "nobody"}, 404, "model_not_found"),
+                (create("words-3", previous_response_id="resp_gone"), 400, None),
+                (create("words-3", background=True), 400, "invalid_request"),
+            ):
+                await lane.send(asked)
+                with pytest.raises(ResponsesWebSocketError) as raised:
+                    await lane.get_final_response()
+                event: Any = raised.value.event
+                assert (event.status, event.stream_id) == (status, "a")
+                assert code is None or event.error.code == code
+            await lane.send(create("words-3"))
+            assert (await lane.get_final_response()).output_text == words(3)
+            for n in range(32):
+                await talk.lane(f"lane-{n}").send(create("words-3"))
+            last = talk.lane("lane-too-many")
+            await last.send(create("words-3"))
+            with pytest.raises(ResponsesWebSocketError) as raised:
+                await last.get_final_response()
+            event = raised.value.event
+            assert event.error.code == "websocket_stream_limit_reached"
+
+    asyncio.run(scenario())
+
+
+# --- following ------------------------------------------------------------------------------------
+
+
+def test_a_tool_turn_that_nobody_stores_follows_from_what_the_connection_remembers(
+    served: Served, responder: Responder
+) -> None:
+    async def scenario() -> None:
+        async with (
+            openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="any") as client,
+            client.responses.connect() as connection,
+            AsyncResponsesWebSocketSession(connection, limits=LIMITS) as talk,
+        ):
+            main, fork = talk.lane("main"), talk.lane("fork")
+            await main.send(create("words-0", generate=False, input="You are brief."))
+            warm = await main.get_final_response()
+            asked = create("tool", store=False, previous_response_id=warm.id, input="Paris?")
+            await main.send(asked)
+            first = await main.get_final_response()
+            (call,) = first.output
+            assert call.type == "function_call"
+            given = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
+            follow = create("tool", store=False, previous_response_id=first.id, input=[given])
+            await main.send(follow)
+            await fork.send(follow)
+            texts = [(await lane.get_final_response()).output_text for lane in (main, fork)]
+            assert texts == [words(3)] * 2
+        for body in responder.asked[-2:]:
+            assert "previous_response_id" not in body
+            roles = [item.get("role") or item["type"] for item in body["input"]]
+            assert roles == ["user", "user", "function_call", "function_call_output"]
+            assert body["input"][2] == call.to_dict()
+
+    asyncio.run(scenario())
+
+
+# --- coming back ----------------------------------------------------------------------------------
+
+
+def test_a_session_goes_on_in_its_lanes_after_its_worker_was_replaced(
+    tmp_path: Path, responder: Responder
+) -> None:
+    """The SDK reconnects by itself; all that the application says is where it was."""
+    config = config_for(responder, "[server]\nworkers = 2\n")
+
+    async def scenario(server: Served) -> None:
+        async with (
+            openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any") as client,
+            client.responses.connect(on_reconnecting=lambda _: None) as connection,
+            AsyncResponsesWebSocketSession(connection, limits=LIMITS) as talk,
+        ):
+            lanes = [talk.default, talk.lane("a"), talk.lane("b")]
+            seen: list[list[Any]] = [[] for _ in lanes]
+            for n, lane in enumerate(lanes):
+                await lane.send(create(f"words-{300 + n}"))
+            for lane, events in zip(lanes, seen, strict=True):
+                while len(events) < 20:
+                    events.append(await lane.recv())
+            before = connection._connection  # the SDK has no other way to ask
+            os.kill(worker_that_serves(server), signal.SIGTERM)
+            while connection._is_reconnecting or connection._connection is before:
+                await asyncio.sleep(0.02)
+            for name, lane, events in zip((None, "a", "b"), lanes, seen, strict=True):
+                while lane._state.queue:  # what had come before the line was cut
+                    events.append(await lane.recv())
+                where: Any = {
+                    "type": "response.resume",
+                    "response_id": events[0].response.id,
+                    "starting_after": events[-1].sequence_number,
+                }
+                await lane.send(where if name is None else {**where, "stream_id": name})
+            for n, (lane, events) in enumerate(zip(lanes, seen, strict=True)):
+                while events[-1].type != "response.completed":
+                    events.append(await lane.recv())
+                numbers = [event.sequence_number for event in events]
+                assert numbers == list(range(len(events))), "none is lost, none comes twice"
+                deltas = [e.delta for e in events if e.type == "response.output_text.delta"]
+                assert "".join(deltas) == words(300 + n)
+                assert (await lane.get_final_response()).output_text == words(300 + n)
+
+    with serving(tmp_path, config, env={"UPSTREAM_KEY": "k"}) as server:
+        asyncio.run(scenario(server))
+
+
+def worker_that_serves(server: Served) -> int:
+    """The process that has made the newest stream."""
+    lines = [line for line in server.log.read_text().splitlines() if "stream_started" in line]
+    name = lines[-1].partition("worker=")[2].split()[0]
+    return workers_of(server)[f"midstream-{name}"]
+
+
+def test_a_connection_that_reconnects_says_where_it_was_in_the_callback_that_the_sdk_has(
+    tmp_path: Path, responder: Responder
+) -> None:
+    """What is sent while the SDK reconnects goes out first on the new connection."""
+    config = config_for(responder, "[server]\nworkers = 2\n")
+    seen: list[Any] = []
+    closes: list[int] = []
+
+    with (
+        serving(tmp_path, config, env={"UPSTREAM_KEY": "k"}) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="any") as client,
+    ):
+
+        def on_reconnecting(event: ReconnectingEvent) -> None:
+            closes.append(event.close_code)
+            where: Any = {
+                "type": "response.resume",
+                "response_id": seen[0].response.id,
+                "starting_after": seen[-1].sequence_number,
+            }
+            connection.send(where)
+
+        with client.responses.connect(on_reconnecting=on_reconnecting) as connection:
+            connection.response.create(model="made/words-300", input="hi")
+            for event in connection:
+                seen.append(event)
+                if len(seen) == 20:
+                    os.kill(worker_that_serves(server), signal.SIGTERM)
+                if event.type == "response.completed":
+                    break
+    assert closes == [1001]
+    assert [event.sequence_number for event in seen] == list(range(len(seen)))
+    assert seen[-1].response.output_text == words(300)
+
+
+def test_json_of_an_event_is_what_other_sdks_would_read(served: Served) -> None:
+    with (
+        openai.OpenAI(base_url=f"{served.url}/v1", api_key="any") as client,
+        client.responses.connect() as connection,
+    ):
+        connection.response.create(model="made/words-1", input="hi", stream_id="a")
+        said = json.loads(connection.recv_bytes())
+        assert (said["type"], said["stream_id"]) == ("response.created", "a")
