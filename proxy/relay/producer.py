@@ -22,6 +22,7 @@ from proxy.observe import Observer
 from proxy.policy.quotas import Ask, Limit, Standing
 from proxy.relay.estimate import did_nothing, estimated, is_known, said_bytes, tokens_in
 from proxy.relay.lifecycle import Phase, Stop, is_detached
+from proxy.relay.naming import Naming
 from proxy.relay.ports import Outcome, Provider, UpstreamRequest
 from proxy.relay.tally import Tally
 from proxy.relay.writer import Writer
@@ -47,6 +48,11 @@ class Work(msgspec.Struct, frozen=True):
     limits: Sequence[Limit] = ()
     ask: Ask = Ask()
 
+    @property
+    def is_translated(self) -> bool:
+        """Whether the provider speaks another dialect than the client."""
+        return self.request.dialect != self.dialect.name
+
 
 class Producer:
     """See the module. `run` is the task; everything else may be called from outside."""
@@ -57,6 +63,7 @@ class Producer:
         work: Work,
         observer: Observer,
         tally: Tally,
+        naming: Naming,
         *,
         event_bytes_max: int,
     ) -> None:
@@ -70,6 +77,7 @@ class Producer:
         self._pace = observer.stream_started(writer.birth)
         self._is_silent = True
         self._tally = tally
+        self._naming = naming
         self._event_bytes_max = event_bytes_max
         self._task: asyncio.Task[None] | None = None
         self._stop: Stop | None = None
@@ -205,6 +213,8 @@ class Producer:
                 frames = parser.feed(chunk)
                 if not frames:
                     continue
+                if self._naming.is_open:
+                    await self._naming.look(frames)
                 self._pace.heard(heard_ns)
                 self._hear(frames, heard_ns)
                 now = loop.time()
@@ -256,7 +266,7 @@ class Producer:
 
     def _end_failed(self, error: MidstreamError) -> None:
         problem = error.problem()
-        if self.work.request.dialect != self.work.dialect.name:
+        if self.work.is_translated:
             problem = msgspec.structs.replace(problem, body=None)  # it is no error of the client's
         self._end(Ending.FAILED, problem)
 

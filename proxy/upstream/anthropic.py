@@ -5,9 +5,8 @@ carries the request and types its failures, the answer's bytes pass by it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 import anthropic
 import httpx2

@@ -1,7 +1,7 @@
 """Providers that speak OpenAI's dialects, or one of them, asked through the openai SDK.
 
-Owns what that SDK and those dialects do differently from others. It never reads typed chunks: the SDK
-carries the request and types its failures, the answer's bytes pass by it.
+Owns what that SDK and those dialects do differently from others. It never reads typed chunks: the
+SDK carries the request and types its failures, the answer's bytes pass by it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,8 +2,9 @@
 
 For the demo, for tests and for load: no network, no clock but the event loop's, one timer for each
 event. A recording is a file of raw provider bytes, ``NAME.chat.sse``, ``NAME.responses.sse`` or
-``NAME.messages.sse``; the target's model is the NAME. What surprises: an event is due at a moment, not after a pause, so a
-reader that was held up gets what it missed at once, as it would from a network.
+``NAME.messages.sse``; the target's model is the NAME. What surprises: an event is due at a moment,
+not after a pause, so a reader that was held up gets what it missed at once, as it would from a
+network.
 """
 
 import asyncio
@@ -56,10 +57,10 @@ _FAULTS = {
     "openai.responses": _Faults(
         garbage=b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
         b'"sequence_n\n\n',
-        error=b'event: error\ndata: {"type":"error","code":"server_error","message":"The server had '
-        b'an error.","param":null,"sequence_number":0}\n\n',
-        huge_begin=b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
-        b'"sequence_number":0,"item_id":"msg_huge","output_index":0,"content_index":0,'
+        error=b'event: error\ndata: {"type":"error","code":"server_error","message":"The server '
+        b'had an error.","param":null,"sequence_number":0}\n\n',
+        huge_begin=b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"'
+        b',"sequence_number":0,"item_id":"msg_huge","output_index":0,"content_index":0,'
         b'"logprobs":[],"delta":"',
         huge_end=b'"}\n\n',
     ),

@@ -220,6 +220,17 @@ class StormyLedger:
         done()
         return found
 
+    async def name(self, stream: StreamId, owner: str, name: str, keep_s: float) -> None:
+        done = await self._journal.storm()
+        await self._inner.name(stream, owner, name, keep_s)
+        done()
+
+    async def named(self, owner: str, name: str) -> StreamId | None:
+        done = await self._journal.storm()
+        found = await self._inner.named(owner, name)
+        done()
+        return found
+
     async def settle(self, stream: StreamId, use: Use | None) -> None:
         done = await self._journal.storm()
         await self._inner.settle(stream, use)

@@ -133,12 +133,10 @@ class OpenAIResponses:
         return ResponsesTranslator()
 
     def answer_id(self, frame: Frame) -> str | None:
-        """The `id` of the response that the first events hold."""
-        response = read(_whole_decoder, frame.data).response if frame.data != DONE else None
-        if response is None or says_nothing(response.id):
-            return None
+        """The `id` of the response that the first events hold. What cannot be read gives none."""
         try:
-            name = msgspec.json.decode(response.id, type=str)
+            response = _whole_decoder.decode(frame.data).response
+            name = msgspec.json.decode(response.id, type=str) if response else ""
         except msgspec.DecodeError:
             return None
         return name if is_name(name) else None

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.errors import ProviderGarbled, ProviderReported
+from proxy.errors import ProviderReported
 from proxy.stream import Ending, Frame, Problem
 from proxy.wire.assembly import Object, encode
 from proxy.wire.dialect import SoFar
 from proxy.wire.json_text import ABSENT, says_nothing
 from proxy.wire.openai_errors import reported
-from proxy.wire.responses.fold import blank, folded
-from proxy.wire.responses.ids import response_id
+from proxy.wire.responses.fold import response_of
 
 _TOLD_BYTES_MAX = 1024 * 1024
 """Of an answer that its last event holds once more. Chosen: some 10 ms; longer ones are heard."""
@@ -94,10 +93,6 @@ def _answered(so_far: SoFar) -> Object:
     is_whole = bool(events) and events[-1].id == so_far.last_id
     is_short = is_whole and sum(len(event.data) for event in events) <= _TOLD_BYTES_MAX
     try:
-        response = dict(folded(events if is_short else events[:1]))
-    except (RecursionError, ValueError, ProviderGarbled):
-        response = blank()
-    if not response.get("id"):
-        response |= {"id": response_id(birth.id), "model": birth.model}
-        response["created_at"] = int(birth.created_at)
-    return response
+        return response_of(birth, events if is_short else events[:1])
+    except (RecursionError, ValueError):
+        return response_of(birth, ())

@@ -8,11 +8,12 @@ is queued, whose id and model are empty: a stream that has said nothing yet.
 What surprises: some servers end with a response without output. It is then what was heard.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from proxy.errors import ProviderGarbled
-from proxy.stream import DONE, Event
+from proxy.stream import DONE, Birth, Event
 from proxy.wire.assembly import Json, Object, Text, decode, encode, object_at
+from proxy.wire.responses.ids import response_id
 
 _PLACES_MAX = 10_000
 """Of items, and of the parts of one. Chosen: what a provider numbers further, it does not mean."""
@@ -71,6 +72,18 @@ def folded(events: Iterable[Event]) -> Object:
         if event.data != DONE:
             fold.add(object_at(decode(event.data)))
     return fold.finished()
+
+
+def response_of(birth: Birth, events: Sequence[Event]) -> Object:
+    """The response in a stream so far, by the name of the stream until it says its own.
+
+    Raises `RecursionError` and `ValueError`.
+    """
+    response = dict(folded(events))
+    if not response.get("id"):
+        response |= {"id": response_id(birth.id), "model": birth.model}
+        response["created_at"] = int(birth.created_at)
+    return response
 
 
 class _Fold:
