@@ -1,17 +1,18 @@
 """The openai SDK's WebSocket mode of Responses, as it is shipped: connections, sessions, lanes."""
 
 import asyncio
-import json
 import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from openai.lib.responses_websocket import (
+    AsyncResponsesWebSocketLane,
     AsyncResponsesWebSocketSession,
     ResponsesWebSocketAccumulator,
     ResponsesWebSocketError,
@@ -26,6 +27,9 @@ from tests.reading import read_poll, session
 from tests.server import Served, serving
 from tests.serving.processes import workers_of
 
+pytestmark = pytest.mark.filterwarnings(  # the SDK uses websockets as it was before 17.1
+    "ignore:connect.. must be used as a context manager:DeprecationWarning"
+)
 LIMITS = ResponsesWebSocketLimits(
     max_lanes=40,
     max_events_per_lane=10_000,
@@ -47,6 +51,7 @@ path = "data"
 kind = "openai"
 base_url = "{responder.url}/v1"
 api_key = "env:UPSTREAM_KEY"
+dialects = ["openai.responses"]
 [models."made/*"]
 targets = ["made/*"]
 """
@@ -104,7 +109,7 @@ def test_the_sync_session_takes_turns_in_a_lane_and_its_accumulator_sees_all(
         for count in (3, 5):
             accumulator = ResponsesWebSocketAccumulator()
             lane.send(create(f"words-{count}"))
-            kinds = []
+            kinds: list[str] = []
             while not kinds or kinds[-1] != "response.completed":
                 event = lane.recv(timeout=20)
                 kinds.append(event.type)
@@ -144,9 +149,14 @@ def test_errors_reach_their_lane_as_the_sdks_errors(served: Served) -> None:
             AsyncResponsesWebSocketSession(connection, limits=LIMITS) as talk,
         ):
             lane = talk.lane("a")
+            asked: Any
             for asked, status, code in (
                 ({**create("x"), "model": "nobody"}, 404, "model_not_found"),
-                (create("words-3", previous_response_id="resp_gone"), 400, None),
+                (
+                    create("words-3", previous_response_id="resp_gone"),
+                    400,
+                    "previous_response_not_found",
+                ),
                 (create("words-3", background=True), 400, "invalid_request"),
             ):
                 await lane.send(asked)
@@ -154,7 +164,7 @@ def test_errors_reach_their_lane_as_the_sdks_errors(served: Served) -> None:
                     await lane.get_final_response()
                 event: Any = raised.value.event
                 assert (event.status, event.stream_id) == (status, "a")
-                assert code is None or event.error.code == code
+                assert event.error.code == code
             await lane.send(create("words-3"))
             assert (await lane.get_final_response()).output_text == words(3)
             for n in range(32):
@@ -199,7 +209,7 @@ def test_a_tool_turn_that_nobody_stores_follows_from_what_the_connection_remembe
             assert "previous_response_id" not in body
             roles = [item.get("role") or item["type"] for item in body["input"]]
             assert roles == ["user", "user", "function_call", "function_call_output"]
-            assert body["input"][2] == call.to_dict()
+            assert body["input"][2].items() <= call.to_dict().items()
 
     asyncio.run(scenario())
 
@@ -214,42 +224,53 @@ def test_a_session_goes_on_in_its_lanes_after_its_worker_was_replaced(
     config = config_for(responder, "[server]\nworkers = 2\n")
 
     async def scenario(server: Served) -> None:
+        is_cut = asyncio.Event()
         async with (
             openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any") as client,
-            client.responses.connect(on_reconnecting=lambda _: None) as connection,
+            client.responses.connect(on_reconnecting=lambda _: is_cut.set()) as connection,
             AsyncResponsesWebSocketSession(connection, limits=LIMITS) as talk,
         ):
             lanes = [talk.default, talk.lane("a"), talk.lane("b")]
             seen: list[list[Any]] = [[] for _ in lanes]
             for n, lane in enumerate(lanes):
-                await lane.send(create(f"words-{300 + n}"))
+                await lane.send(create(f"words-{150 + n}"))
             for lane, events in zip(lanes, seen, strict=True):
                 while len(events) < 20:
                     events.append(await lane.recv())
-            before = connection._connection  # the SDK has no other way to ask
             os.kill(worker_that_serves(server), signal.SIGTERM)
-            while connection._is_reconnecting or connection._connection is before:
-                await asyncio.sleep(0.02)
+            await asyncio.wait_for(is_cut.wait(), 20)
             for name, lane, events in zip((None, "a", "b"), lanes, seen, strict=True):
-                while lane._state.queue:  # what had come before the line was cut
-                    events.append(await lane.recv())
-                where: Any = {
-                    "type": "response.resume",
-                    "response_id": events[0].response.id,
-                    "starting_after": events[-1].sequence_number,
-                }
-                await lane.send(where if name is None else {**where, "stream_id": name})
+                with suppress(TimeoutError):  # what came before the line was cut
+                    while True:
+                        events.append(await asyncio.wait_for(lane.recv(), 0.1))
+                await resume(lane, name, events)
             for n, (lane, events) in enumerate(zip(lanes, seen, strict=True)):
                 while events[-1].type != "response.completed":
                     events.append(await lane.recv())
                 numbers = [event.sequence_number for event in events]
                 assert numbers == list(range(len(events))), "none is lost, none comes twice"
                 deltas = [e.delta for e in events if e.type == "response.output_text.delta"]
-                assert "".join(deltas) == words(300 + n)
-                assert (await lane.get_final_response()).output_text == words(300 + n)
+                assert "".join(deltas) == words(150 + n)
+                assert (await lane.get_final_response()).output_text == words(150 + n)
 
     with serving(tmp_path, config, env={"UPSTREAM_KEY": "k"}) as server:
         asyncio.run(scenario(server))
+
+
+async def resume(lane: AsyncResponsesWebSocketLane, name: str | None, seen: list[Any]) -> None:
+    """As soon as the SDK has a connection again."""
+    where: Any = {
+        "type": "response.resume",
+        "response_id": seen[0].response.id,
+        "starting_after": seen[-1].sequence_number,
+    }
+    where |= {} if name is None else {"stream_id": name}
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with suppress(RuntimeError):  # it is reconnecting still
+            await lane.send(where)
+            return
+        await asyncio.sleep(0.02)
 
 
 def worker_that_serves(server: Served) -> int:
@@ -282,7 +303,7 @@ def test_a_connection_that_reconnects_says_where_it_was_in_the_callback_that_the
             connection.send(where)
 
         with client.responses.connect(on_reconnecting=on_reconnecting) as connection:
-            connection.response.create(model="made/words-300", input="hi")
+            connection.response.create(model="made/words-150", input="hi")
             for event in connection:
                 seen.append(event)
                 if len(seen) == 20:
@@ -291,14 +312,4 @@ def test_a_connection_that_reconnects_says_where_it_was_in_the_callback_that_the
                     break
     assert closes == [1001]
     assert [event.sequence_number for event in seen] == list(range(len(seen)))
-    assert seen[-1].response.output_text == words(300)
-
-
-def test_json_of_an_event_is_what_other_sdks_would_read(served: Served) -> None:
-    with (
-        openai.OpenAI(base_url=f"{served.url}/v1", api_key="any") as client,
-        client.responses.connect() as connection,
-    ):
-        connection.response.create(model="made/words-1", input="hi", stream_id="a")
-        said = json.loads(connection.recv_bytes())
-        assert (said["type"], said["stream_id"]) == ("response.created", "a")
+    assert seen[-1].response.output_text == words(150)

@@ -13,16 +13,16 @@ from proxy.downstream.describe import stream_headers
 from proxy.downstream.desk import Desk
 from proxy.downstream.lanes import memory, messages
 from proxy.downstream.lanes.lanes import Lane, Turn
+from proxy.downstream.named import find_named
 from proxy.downstream.problems import problem_headers
 from proxy.downstream.websocket.connection import Connection
-from proxy.downstream.wishes import read_stream_id
 from proxy.errors import BodyTooLarge, MalformedRequest, MidstreamError, StreamGone
 from proxy.relay.cursor import Cursor
 from proxy.relay.tail import Batch
-from proxy.stream import Ending, Event, State
+from proxy.stream import STREAM_ID_PATTERN, Ending, Event, State, StreamId
 from proxy.wire.dialect import Dialect
 from proxy.wire.json_text import Fields, write_object
-from proxy.wire.responses.ids import response_id, stream_of
+from proxy.wire.responses.ids import response_id
 
 DIALECT = "openai.responses"
 _WAIT_S = 60.0
@@ -124,9 +124,12 @@ class Turns:
     # --- reading --------------------------------------------------------------------------------
 
     async def _find(self, said: messages.Resume) -> State:
-        stream = stream_of(said.response_id) or read_stream_id(said.response_id)
-        state = await self._desk.switchboard.state(stream)
-        must_own(self._connection.principal, state)
+        """By the response's name, or the stream's own."""
+        name, principal = said.response_id, self._connection.principal
+        if not STREAM_ID_PATTERN.fullmatch(name):
+            return (await find_named(self._desk, principal, name, DIALECT)).state
+        state = await self._desk.switchboard.state(StreamId(name))
+        must_own(principal, state)
         if state.is_erased:
             raise StreamGone
         if state.birth.dialect != DIALECT:
