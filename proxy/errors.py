@@ -321,7 +321,7 @@ class UpgradeRequired(CallerError):
 
     def __str__(self) -> str:
         return (
-            "This path takes WebSocket handshakes (RFC 6455, version 13) alone; "
+            "A GET of this path takes WebSocket handshakes (RFC 6455, version 13) alone; "
             "GET /v1/streams/{id}/events needs none."
         )
 

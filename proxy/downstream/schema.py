@@ -13,6 +13,7 @@ from proxy.downstream.schema_bodies import Json, schemas
 from proxy.downstream.schema_dashboard import dashboard_paths, dashboard_schemas
 from proxy.downstream.schema_dialects import dialect_schemas
 from proxy.downstream.schema_errors import BOTH_SHAPES, failures, responses
+from proxy.downstream.schema_lanes import lanes_paths
 from proxy.downstream.schema_operations import paths
 from proxy.downstream.schema_quotas import quota_header_definitions, usage_path
 from proxy.downstream.schema_responses import responses_paths
@@ -55,7 +56,7 @@ def _document() -> Json:
         },
         "tags": _tags(),
         "security": [{"bearer": []}, {"apiKey": []}, {}],
-        "paths": asking_paths(all_dialects().values()) | _other_paths(),
+        "paths": _paths(),
         "components": {
             "schemas": _once(schemas(), dialect_schemas(), dashboard_schemas()),
             "headers": headers() | quota_header_definitions(),
@@ -74,9 +75,22 @@ def _once(*parts: Json) -> Json:
     return found
 
 
-def _other_paths() -> Json:
-    usage = {"/v1/usage": {"get": usage_path()}}
-    return {**paths(), **responses_paths(), **usage, **websocket_paths(), **dashboard_paths()}
+def _paths() -> dict[str, Json]:
+    """Every path, with what each part of the document says of it."""
+    found: dict[str, Json] = {}
+    usage: dict[str, Json] = {"/v1/usage": {"get": usage_path()}}
+    for part in (
+        asking_paths(all_dialects().values()),
+        paths(),
+        responses_paths(),
+        usage,
+        websocket_paths(),
+        lanes_paths(),
+        dashboard_paths(),
+    ):
+        for path, calls in part.items():
+            found[path] = _once(found.get(path, {}), calls)
+    return found
 
 
 def _tags() -> list[Json]:

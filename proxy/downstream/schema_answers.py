@@ -60,6 +60,11 @@ def websocket_headers() -> Json:
     return _refer("Upgrade", "Sec-WebSocket-Protocol")
 
 
+def lanes_headers() -> Json:
+    """Of the answer that opens a WebSocket without a subprotocol."""
+    return _refer("Upgrade")
+
+
 def dashboard_headers(kind: Literal["page", "events"]) -> Json:
     """Of the dashboard's page, or of its events."""
     return _refer("Content-Security-Policy" if kind == "page" else "X-Accel-Buffering")

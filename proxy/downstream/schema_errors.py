@@ -131,6 +131,9 @@ def _meanings() -> dict[type[MidstreamError], str]:
         errors.UpgradeRequired: "the request is no WebSocket handshake.",
         errors.AlreadySubscribed: "as a message: the connection reads this stream already.",
         errors.SubscriptionLimit: "as a message: the connection reads as many streams as it may.",
+        errors.InvalidLane: "as a message: `stream_id` is none.",
+        errors.LaneLimit: "as a message: the connection has named as many lanes as it may.",
+        errors.WaitingLimit: "as a message: too much waits on the connection already.",
         errors.ProviderRefused: "the provider answered with an error that says nothing about the "
         "request.",
         errors.ProviderUnreachable: "no connection to the provider, or it broke.",

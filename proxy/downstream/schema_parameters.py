@@ -190,6 +190,11 @@ def usage_key() -> Json:
     )
 
 
+def kept_wishes() -> list[Json]:
+    """The wishes that hold for all answers of a connection."""
+    return [wish for wish in wishes() if str(wish["name"]).startswith("Midstream-")]
+
+
 def handshake() -> list[Json]:
     """What makes a WebSocket of a GET (RFC 6455 4.1)."""
     return [
@@ -200,12 +205,16 @@ def handshake() -> list[Json]:
             {"type": "string", "pattern": "^[A-Za-z0-9+/]{22}==$"},
             "16 random bytes, in Base64.",
         ),
-        _header(
-            "Sec-WebSocket-Protocol",
-            {"type": "string", "examples": ["midstream.v1"]},
-            "If there is any, `midstream.v1` must be among them.",
-        ),
     ]
+
+
+def subprotocol() -> Json:
+    """What may be offered in a handshake."""
+    return _header(
+        "Sec-WebSocket-Protocol",
+        {"type": "string", "examples": ["midstream.v1"]},
+        "If there is any, `midstream.v1` must be among them.",
+    )
 
 
 def resume() -> list[Json]:

@@ -9,7 +9,7 @@ from proxy.downstream.schema_errors import (
     of_authentication,
     responses,
 )
-from proxy.downstream.schema_parameters import caller_dialect, handshake
+from proxy.downstream.schema_parameters import caller_dialect, handshake, subprotocol
 
 _DESCRIPTION = """\
 A handshake of RFC 6455, version 13, opens it; any other GET here gets 426. The subprotocol is
@@ -65,7 +65,7 @@ def websocket_paths() -> dict[str, Json]:
         "tags": ["Streams"],
         "summary": "Make, read and stop many streams on one WebSocket",
         "description": _DESCRIPTION,
-        "parameters": [*handshake(), caller_dialect()],
+        "parameters": [*handshake(), subprotocol(), caller_dialect()],
         "responses": {"101": opened} | responses(found, *BOTH_SHAPES),
     }
     return {"/v1/ws": {"get": operation}}

@@ -16,6 +16,7 @@ SECRET = "ms_a-secret-of-this-test"
 ASKED = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100}
 """Fine for both dialects."""
 UNKNOWN = "st_0123456789abcdefghijklmnop"
+WEBSOCKETS = {"/v1/ws", "/v1/responses"}
 FOR_OPERATORS = {"/v1/workers", "/v1/dashboard/events", "/metrics", "/dashboard/grafana.json"}
 
 CONFIG = """
@@ -351,7 +352,7 @@ def test_whoever_has_no_key_or_asks_for_what_is_not_there_gets_what_is_documente
                 assert answered.status == 401
                 check(method, path, answered)
                 answered = await client.ask(method, target, body, {"x-api-key": SECRET})
-                found = {"/v1/ws": 426}.get(path, 403 if path in FOR_OPERATORS else 200)
+                found = 426 if path in WEBSOCKETS else 403 if path in FOR_OPERATORS else 200
                 assert answered.status == (404 if "{" in path or body else found)
                 check(method, path, answered)
 
