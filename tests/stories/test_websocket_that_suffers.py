@@ -69,7 +69,9 @@ def masked(payload: bytes, opcode: int = 1, *, is_last: bool = True) -> bytes:
     return head + b"\0\0\0\0" + payload
 
 
-def raw(served: Served, *, receive_bytes: int = 0, more_headers: str = "") -> socket.socket:
+def raw(
+    served: Served, *, path: str = "/v1/ws", receive_bytes: int = 0, more_headers: str = ""
+) -> socket.socket:
     """A connection after its handshake, on which nobody answers pings."""
     host, port = served.url.removeprefix("http://").split(":")
     client = socket.socket()
@@ -77,7 +79,7 @@ def raw(served: Served, *, receive_bytes: int = 0, more_headers: str = "") -> so
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     client.settimeout(10)
     client.connect((host, int(port)))
-    client.sendall((HANDSHAKE + more_headers + "\r\n").encode())
+    client.sendall((HANDSHAKE.replace("/v1/ws", path) + more_headers + "\r\n").encode())
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += client.recv(1)
