@@ -31,6 +31,8 @@ Tail
     The newest events of one journal, held by a worker for the cursors it serves.
 Session, Subscription
     One client on one WebSocket, to its end; one stream that it reads there.
+Lane, Turn
+    An order of responses on one Responses WebSocket, one after the other; one of them.
 Bell
     A hint that a journal has grown. The journal is the truth, a lost ring costs only time.
 Board, Sheet

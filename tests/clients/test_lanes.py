@@ -1,8 +1,10 @@
 """The openai SDK's WebSocket mode of Responses, as it is shipped: connections, sessions, lanes."""
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +23,7 @@ from openai.lib.responses_websocket import (
 )
 from openai.types.websocket_reconnection import ReconnectingEvent
 
+from tests.clients.node_sdks import FOLDER, need_node
 from tests.clients.responding import Responder, running_responder
 from tests.lanes import journal_of
 from tests.reading import read_poll, session
@@ -313,3 +316,72 @@ def test_a_connection_that_reconnects_says_where_it_was_in_the_callback_that_the
     assert closes == [1001]
     assert [event.sequence_number for event in seen] == list(range(len(seen)))
     assert seen[-1].response.output_text == words(150)
+
+
+# --- Node -----------------------------------------------------------------------------------------
+
+
+def start_node(url: str, **question: object) -> "subprocess.Popen[str]":
+    need_node()
+    process = subprocess.Popen(
+        ["node", "--experimental-websocket", "--no-warnings", "lanes.mjs"],
+        cwd=FOLDER,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps({"url": url, "key": "any", **question}))
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def texts_of(messages: list[dict[str, Any]]) -> dict[str, str]:
+    """The text that came in each lane, of which every event has come once and in order."""
+    texts: dict[str, str] = {}
+    numbers: dict[str, list[int]] = {}
+    for message in messages:
+        lane = message.get("stream_id", "")
+        numbers.setdefault(lane, []).append(message["sequence_number"])
+        texts[lane] = texts.get(lane, "") + message.get("delta", "")
+    assert all(found == list(range(len(found))) for found in numbers.values())
+    return texts
+
+
+def test_the_node_sdk_has_lanes_and_errors_too(served: Served) -> None:
+    creates = [
+        {"model": "made/words-20", "input": "hi"},
+        {"model": "made/words-30", "input": "hi", "stream_id": "a"},
+        {"model": "nobody", "input": "hi", "stream_id": "b"},
+    ]
+    with start_node(served.url, creates=creates) as process:
+        told, _ = process.communicate(timeout=60)
+    heard = json.loads(told)
+    assert texts_of(heard["messages"]) == {"": words(20), "a": words(30)}
+    (error,) = heard["errors"]
+    assert (error["status"], error["stream_id"]) == (404, "b")
+    assert error["error"]["code"] == "model_not_found"
+    assert heard["closes"] == []
+
+
+def test_the_node_sdk_goes_on_in_its_lanes_after_its_worker_was_replaced(
+    tmp_path: Path, responder: Responder
+) -> None:
+    config = config_for(responder, "[server]\nworkers = 2\n")
+    creates = [
+        {"model": "made/words-150", "input": "hi"},
+        {"model": "made/words-151", "input": "hi", "stream_id": "a"},
+    ]
+    with (
+        serving(tmp_path, config, env={"UPSTREAM_KEY": "k"}) as server,
+        start_node(server.url, creates=creates, resumes=40) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "cut\n"
+        os.kill(worker_that_serves(server), signal.SIGTERM)
+        told, _ = process.communicate(timeout=60)
+    heard = json.loads(told)
+    assert texts_of(heard["messages"]) == {"": words(150), "a": words(151)}
+    assert heard["closes"][:1] == [1001]
+    assert heard["errors"] == []
