@@ -53,23 +53,25 @@ class Lane:
 class Lanes:
     """See the module. `perform` does one turn and raises nothing.
 
-    Turns that wait have at most `waiting_bytes_max` bytes, or are one alone.
+    Turns that wait have at most `waiting_bytes_max` bytes, or are one alone. None is begun any more
+    for a client that `is_open` says has left.
     """
 
     def __init__(
         self,
         tasks: asyncio.TaskGroup,
         perform: Callable[[Lane, Turn], Awaitable[None]],
+        is_open: Callable[[], bool],
         waiting_bytes_max: int,
     ) -> None:
         self._tasks = tasks
         self._perform = perform
+        self._is_open = is_open
         self._waiting_bytes_max = waiting_bytes_max
         self._lanes: dict[str | None, Lane] = {None: Lane(None)}
         self._active = asyncio.Semaphore(_ACTIVE_MAX)
         self._waiting = 0
         self._waiting_bytes = 0
-        self._is_left = False
 
     def enter(self, name: str | None, turn: Turn, size: int) -> None:
         """Do `turn` when all before it in its lane are done. Raises `LaneLimit`, `WaitingLimit`."""
@@ -93,16 +95,17 @@ class Lanes:
         return next((lane for lane in running if lane.response_id == response_id), None)
 
     def leave(self) -> None:
-        """The client has left: what waits is not begun, what is only read is read no more."""
-        self._is_left = True
+        """The client has left: what is only read is read no more."""
         for lane in self._lanes.values():
             if lane.task is not None and not lane.is_making:
                 lane.task.cancel()
 
     async def _run(self, lane: Lane) -> None:
         try:
-            while len(lane) and not self._is_left:
+            while len(lane):
                 async with self._active:
+                    if not self._is_open():
+                        return
                     turn, size = lane.take()
                     self._waiting -= 1
                     self._waiting_bytes -= size

@@ -38,7 +38,12 @@ class LanesSession:
         self._connection = Connection(desk, socket, lambda _: None, too_slow=_TOO_SLOW)
         self._channel = self._connection.channel
         self._turns = Turns(desk, self._connection, memory, request, headers)
-        self._lanes = Lanes(self._connection.tasks, self._perform, desk.settings.message_bytes_max)
+        self._lanes = Lanes(
+            self._connection.tasks,
+            self._perform,
+            lambda: socket.is_open,
+            desk.settings.message_bytes_max,
+        )
         self._steered = 0
         socket.take_messages_up_to(desk.settings.message_bytes_max)
 

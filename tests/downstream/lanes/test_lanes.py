@@ -16,7 +16,8 @@ class Played:
     """Lanes whose turns last until they are told to end."""
 
     def __init__(self, tasks: asyncio.TaskGroup, waiting_bytes_max: int = 1000) -> None:
-        self.lanes = Lanes(tasks, self._perform, waiting_bytes_max)
+        self.is_open = True
+        self.lanes = Lanes(tasks, self._perform, lambda: self.is_open, waiting_bytes_max)
         self.begun: list[str] = []
         self.ended: list[str] = []
         self.is_making = False
@@ -161,10 +162,23 @@ def test_when_the_client_leaves_what_is_made_is_made_and_nothing_else_is_begun()
         played.is_making = False
         played.enter("b", "read")
         await settle()
+        played.is_open = False
         played.lanes.leave()
         await settle()
         await played.end("made", "waits", "read")
         assert played.begun == ["made", "read"]
         assert played.ended == ["made"]
+
+    play(scenario)
+
+
+def test_nothing_is_begun_for_a_client_whose_line_is_cut_before_anybody_has_heard_of_it() -> None:
+    async def scenario(played: Played) -> None:
+        played.enter("a", "sent")
+        played.enter("a", "waits")
+        await settle()
+        played.is_open = False
+        await played.end("sent")
+        assert played.begun == ["sent"]
 
     play(scenario)
