@@ -90,7 +90,8 @@ def test_a_providers_own_failure_keeps_its_bytes_and_comes_before_ours(name: str
     theirs = recorded.frames(name)[len(events) :]
     assert last[0] == theirs[0]
     assert read(last[-1])["type"] == "response.failed"
-    numbers = [json.loads(each.data)["sequence_number"] for each in [*events, *last]]
+    everything = [event.data for event in events] + [frame.data for frame in last]
+    numbers = [json.loads(data)["sequence_number"] for data in everything]
     assert numbers == list(range(len(numbers)))
 
 
