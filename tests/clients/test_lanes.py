@@ -217,6 +217,37 @@ def test_a_tool_turn_that_nobody_stores_follows_from_what_the_connection_remembe
     asyncio.run(scenario())
 
 
+def test_a_turn_that_follows_is_repeated_with_its_key_where_nothing_is_remembered(
+    served: Served, responder: Responder
+) -> None:
+    async def scenario() -> None:
+        async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="any") as client:
+            async with client.responses.connect() as connection:
+                await connection.send(create("words-1", store=False))
+                async for event in connection:
+                    if event.type == "response.completed":
+                        first = event.response.id
+                        break
+                follow = create("words-5", previous_response_id=first, idempotency_key="follow")
+                await connection.send(follow)
+                made = json.loads(await connection.recv_bytes())
+            asked = len(responder.asked)
+            async with (
+                client.responses.connect() as connection,
+                AsyncResponsesWebSocketSession(connection, limits=LIMITS) as talk,
+            ):
+                await talk.default.send(follow)
+                response = await talk.default.get_final_response()
+                assert (response.id, response.output_text) == (made["response"]["id"], words(5))
+                follow["input"] = "else"
+                await talk.default.send(follow)
+                with pytest.raises(ResponsesWebSocketError):
+                    await talk.default.get_final_response()
+            assert len(responder.asked) == asked
+
+    asyncio.run(scenario())
+
+
 # --- coming back ----------------------------------------------------------------------------------
 
 

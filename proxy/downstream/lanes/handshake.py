@@ -21,6 +21,9 @@ from proxy.errors import MalformedRequest
 _WISHES = ("midstream-detach", "midstream-retention", "midstream-tag")
 _OF_ONE_RESPONSE = ("idempotency-key", "last-event-id", "prefer")
 
+_OF_THE_SOCKET = "responses_websockets="
+"""What some clients send as `OpenAI-Beta`: of this connection, not of what goes to a provider."""
+
 
 def lanes_routes(desk: Desk) -> list[HTTPRouteHandler | WebsocketRouteHandler]:
     """The WebSocket, and what a request gets that does not ask for one."""
@@ -49,5 +52,7 @@ def _admit(desk: Desk, headers: dict[str, str], offered: list[str]) -> Guest:
     token = read_credential(headers)
     identify(desk, token)
     kept = {name: headers[name] for name in (*PASSED_ON_HEADERS, *_WISHES) if name in headers}
+    if kept.get("openai-beta", "").startswith(_OF_THE_SOCKET):
+        del kept["openai-beta"]
     call_wishes(desk, kept)
     return Guest(token, kept)

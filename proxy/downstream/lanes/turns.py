@@ -7,8 +7,10 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 
+import msgspec
+
 from proxy.downstream.auth import must_own
-from proxy.downstream.create import call_wishes, create, read_call
+from proxy.downstream.create import Call, call_wishes, create, read_call
 from proxy.downstream.describe import stream_headers
 from proxy.downstream.desk import Desk
 from proxy.downstream.lanes import memory, messages
@@ -72,7 +74,7 @@ class Turns:
         fields = said.fields if before is None else memory.following(said.fields, before)
         lane.is_making = True
         try:
-            state = await self._make(fields, said.idempotency_key)
+            state = await self._make(said, fields)
         finally:
             lane.is_making = False
         is_kept = said.is_stored and self._keeps_responses(state.birth.provider)
@@ -87,22 +89,40 @@ class Turns:
         provider = self._desk.providers.get(name)
         return provider is not None and DIALECT in provider.dialects
 
-    async def _make(self, fields: Fields, idempotency_key: str | None) -> State:
+    async def _make(self, said: messages.Create, fields: Fields) -> State:
+        """`fields` are what is asked for; what was said is what an idempotency key is bound to."""
         desk = self._desk
-        key = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
-        principal = self._connection.principal
         try:
-            body = write_object(fields)
-            if len(body) > desk.settings.body_bytes_max:
-                raise BodyTooLarge(desk.settings.body_bytes_max)
-            wishes = call_wishes(desk, {**self._headers, **key})
-            call = read_call(principal, wishes, self.dialect, self._headers, body)
-            made = await create(desk, call)
+            call = self._call(fields, said.idempotency_key)
+            if fields is not said.fields:
+                heard = self._call(said.fields, said.idempotency_key)
+                call = msgspec.structs.replace(call, fingerprint=heard.fingerprint)
+            state = await self._repeated(call) or (await create(desk, call)).state
         except MidstreamError as error:
             desk.observer.create_answered(DIALECT, error.status)
             raise
         desk.observer.create_answered(DIALECT, 200)
-        return made.state
+        return state
+
+    def _call(self, fields: Fields, idempotency_key: str | None) -> Call:
+        desk = self._desk
+        body = write_object(fields)
+        if len(body) > desk.settings.body_bytes_max:
+            raise BodyTooLarge(desk.settings.body_bytes_max)
+        key = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
+        wishes = call_wishes(desk, {**self._headers, **key})
+        return read_call(self._connection.principal, wishes, self.dialect, self._headers, body)
+
+    async def _repeated(self, call: Call) -> State | None:
+        """What a repeat has made before, that follows from what is remembered no longer."""
+        key, switchboard = call.wishes.idempotency_key, self._desk.switchboard
+        if key is None or call.ask.previous is None:
+            return None
+        found = await switchboard.claimed_by(call.principal.owner, key)
+        if found is None or found[1] != call.fingerprint:
+            return None
+        state = await switchboard.state(found[0])
+        return None if state.is_erased else state
 
     async def _warm(self, lane: Lane, said: messages.Create) -> None:
         """Nothing can be prepared at a provider over HTTP: what was said is remembered here."""
