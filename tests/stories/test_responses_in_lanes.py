@@ -289,6 +289,8 @@ def test_a_create_that_generates_nothing_reaches_no_provider_and_can_be_followed
                 assert (await answer.json())["data"] == []
             await talk.create("said/text", "a", previous_response_id=name)
             assert len(await talk.to_the_end("a")) == TEXT_EVENTS
+            await talk.create("said/text", "a", generate=False, previous_response_id="resp_no")
+            assert (await talk.error("a"))["error"]["code"] == "previous_response_not_found"
             await talk.create("nobody", "a", generate=False)
             assert (await talk.error("a"))["error"]["code"] == "model_not_found"
 

@@ -34,7 +34,7 @@ class Lane:
         self.is_making = False
         """A stream is just being made: that is not broken off half way."""
         self.response_id: str | None = None
-        """Of the newest response whose first event was sent."""
+        """Of the response that it is sending, as soon as that is known."""
         self._waiting: deque[tuple[Turn, int]] = deque()
 
     def __len__(self) -> int:
@@ -109,9 +109,7 @@ class Lanes:
                     turn, size = lane.take()
                     self._waiting -= 1
                     self._waiting_bytes -= size
-                    work = self._perform(lane, turn)
-                    del turn  # a long response does not hold on to its request
-                    await work
+                    await self._perform(lane, turn)
                 lane.response_id = None
         finally:
             lane.task = None

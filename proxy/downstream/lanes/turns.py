@@ -20,7 +20,13 @@ from proxy.downstream.named import find_named
 from proxy.downstream.problems import problem_headers
 from proxy.downstream.tracing import note_subscription, traced_message
 from proxy.downstream.websocket.connection import Connection
-from proxy.errors import BodyTooLarge, MalformedRequest, MidstreamError, StreamGone
+from proxy.errors import (
+    BodyTooLarge,
+    MalformedRequest,
+    MidstreamError,
+    PreviousResponseUnknown,
+    StreamGone,
+)
 from proxy.observe import Span
 from proxy.relay.cursor import Cursor
 from proxy.relay.tail import Batch
@@ -64,6 +70,7 @@ class Turns:
     async def take(self, lane: Lane, turn: Turn) -> None:
         """To its end. Raises what refuses it."""
         if isinstance(turn, messages.Resume):
+            lane.response_id = turn.response_id
             with traced_message(self._desk, "resume", self._headers, path=LANES_PATH) as span:
                 await self._read(lane, await self._find(turn), turn.after, span)
         elif turn.is_generated:
@@ -84,7 +91,6 @@ class Turns:
             lane.is_making = False
         is_kept = said.is_stored and self._keeps_responses(state.birth.provider)
         items = () if is_kept else memory.asked_items(fields)
-        del said, fields  # a long response does not hold on to its request
         last = await self._read(lane, state, 0, span)
         answer = None if is_kept or last is None else memory.answered(last)
         if answer is not None:
@@ -137,11 +143,7 @@ class Turns:
         desk.routes.resolve(ask.model, self._connection.principal.models)
         before = self._memory.recall(said.previous_response_id)
         if before is None and said.previous_response_id is not None:
-            raise MalformedRequest(
-                "Only a response that this connection remembers can be followed by one that "
-                "generates nothing.",
-                param="previous_response_id",
-            )
+            raise PreviousResponseUnknown(said.previous_response_id)  # though a provider may
         name = response_id(desk.switchboard.new_id())
         self._memory.keep(name, [*(before or ()), *memory.asked_items(said.fields)])
         now = int(desk.switchboard.clock.now())
@@ -182,7 +184,7 @@ class Turns:
                 continue
             if _is_whole_failure(batch) and await self._tell_failure(lane, cursor):
                 return None
-            if lane.response_id is None:
+            if batch.events[0].id == 1:
                 lane.response_id = messages.response_id(batch.events[0])
             frames = messages.event_frames(batch.events, lane.tail)
             last, ending = batch.events[-1], batch.ending
