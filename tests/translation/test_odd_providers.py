@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from proxy.errors import ProviderGarbled, ProviderUntranslatable
+from proxy.wire.answer import Stop, Stopped
 from tests.translation.answers import CHAT, MESSAGES, RESPONSES
-from tests.translation.telling import ALL, told
+from tests.translation.telling import ALL, frames_of, told
 
 
 def sse(*events: object) -> bytes:
@@ -114,6 +115,19 @@ def test_a_call_for_the_tool_that_the_client_named_stops_for_the_tool() -> None:
     assert folded(CHAT, MESSAGES, raw)["stop_reason"] == "tool_use"
 
 
+@pytest.mark.parametrize(
+    ("told_by_vllm", "reason", "sequence"),
+    [("###", "stop_sequence", "###"), (128009, "end_turn", None), (None, "end_turn", None)],
+)
+def test_the_stop_sequence_that_vllm_tells_is_heard(
+    told_by_vllm: object, reason: str, sequence: str | None
+) -> None:
+    choice = {"index": 0, "finish_reason": "stop", "stop_reason": told_by_vllm}
+    raw = sse({"choices": [choice]}) + b"data: [DONE]\n\n"
+    answer = folded(CHAT, MESSAGES, raw)
+    assert (answer["stop_reason"], answer["stop_sequence"]) == (reason, sequence)
+
+
 def test_blanks_after_a_whole_call_are_passed_over_and_more_is_not_json() -> None:
     begun = [call("{}", index=0, id="one"), call("{}", index=1, id="two")]
     assert len(blocks(CHAT, chat(*begun, call(" ", index=0)))) == 2
@@ -199,6 +213,21 @@ def test_a_tools_input_that_comes_whole_with_its_start_is_heard() -> None:
     pieces = [{"type": "input_json_delta", "partial_json": '{"b":2}'}]
     (made,) = message_of(MESSAGES, message((start, pieces)))["tool_calls"]
     assert json.loads(made["function"]["arguments"]) == {"b": 2}
+
+
+def test_a_signature_that_comes_with_the_start_is_heard() -> None:
+    raw = message(({"type": "thinking", "thinking": "Hm", "signature": "s"}, []))
+    (item,) = folded(MESSAGES, RESPONSES, raw)["output"]
+    assert item["encrypted_content"] == f"midstream:{MESSAGES}:s"
+    assert item["summary"][0]["text"] == "Hm"
+
+
+def test_a_stop_sequence_is_heard_though_openais_clients_have_no_place_for_it() -> None:
+    raw = message(end={"stop_reason": "stop_sequence", "stop_sequence": "###"})
+    hearing = ALL[MESSAGES].hearing()
+    for frame in frames_of(raw):
+        hearing.hear(frame)
+    assert list(hearing.finish()) == [Stopped(Stop.SEQUENCE, "###")]
 
 
 def test_a_block_that_is_not_stopped_ends_where_the_next_begins() -> None:
