@@ -13,7 +13,7 @@ import msgspec
 
 from proxy.downstream.desk import Desk
 from proxy.downstream.holding import hold
-from proxy.downstream.wishes import PASSED_ON_HEADERS, Wishes, read_wishes
+from proxy.downstream.wishes import Wishes, passed_on, read_wishes
 from proxy.errors import IdempotencyMismatch, StoreUnavailable
 from proxy.policy.keys import Principal
 from proxy.policy.quotas import Standing
@@ -152,7 +152,7 @@ def _passed_on(call: Call, theirs: Dialect) -> Sequence[tuple[str, str]]:
     """Headers for the provider: the client's own mean something in its own dialect alone."""
     if theirs is not call.dialect:
         return theirs.translated_headers
-    return [(name, call.headers[name]) for name in PASSED_ON_HEADERS if name in call.headers]
+    return passed_on(call.headers)
 
 
 async def _born(desk: Desk, stream: StreamId, within_s: float) -> State | None:

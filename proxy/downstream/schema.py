@@ -14,6 +14,7 @@ from proxy.downstream.schema_dashboard import dashboard_paths, dashboard_schemas
 from proxy.downstream.schema_dialects import dialect_schemas
 from proxy.downstream.schema_errors import BOTH_SHAPES, failures, responses
 from proxy.downstream.schema_operations import paths
+from proxy.downstream.schema_passing import passing_paths, passing_schemas
 from proxy.downstream.schema_quotas import quota_header_definitions, usage_path
 from proxy.downstream.schema_websocket import websocket_paths
 from proxy.errors import MethodNotAllowed, RouteNotFound
@@ -56,7 +57,7 @@ def _document() -> Json:
         "security": [{"bearer": []}, {"apiKey": []}, {}],
         "paths": asking_paths(all_dialects().values()) | _other_paths(),
         "components": {
-            "schemas": _once(schemas(), dialect_schemas(), dashboard_schemas()),
+            "schemas": _once(schemas(), dialect_schemas(), passing_schemas(), dashboard_schemas()),
             "headers": headers() | quota_header_definitions(),
             "responses": _elsewhere(),
             "securitySchemes": _security_schemes(),
@@ -75,12 +76,13 @@ def _once(*parts: Json) -> Json:
 
 def _other_paths() -> Json:
     usage = {"/v1/usage": {"get": usage_path()}}
-    return {**paths(), **usage, **websocket_paths(), **dashboard_paths()}
+    return {**passing_paths(), **paths(), **usage, **websocket_paths(), **dashboard_paths()}
 
 
 def _tags() -> list[Json]:
     said = {
         "Answers": "Ask for an answer.",
+        "Passages": "Ask for what passes through whole, and is not kept.",
         "Streams": "Read, resume, stop and list answers.",
         "Models": "What can be asked.",
         "Operation": "For those who run the proxy.",

@@ -10,6 +10,13 @@ from collections.abc import Iterable
 
 import msgspec
 
+from proxy.errors import (
+    MidstreamError,
+    ProviderRefused,
+    ProviderReported,
+    ProviderStalled,
+    ProviderUnreachable,
+)
 from proxy.policy.quotas import Use, cost
 from proxy.stream import Event, State, Usage
 from proxy.wire.dialect import Dialect
@@ -43,6 +50,13 @@ def estimated(usage: Usage | None, input_tokens: int, output_bytes: int) -> Usag
         usage = Usage(input_tokens=input_tokens)
     output_tokens = max(usage.output_tokens, tokens_in(output_bytes))
     return msgspec.structs.replace(usage, output_tokens=output_tokens, is_estimate=True)
+
+
+def did_nothing(error: MidstreamError) -> bool:
+    """Whether a provider that fails so has done no work, if it has not said anything before."""
+    if isinstance(error, ProviderStalled):
+        return error.deadline == "connect"
+    return isinstance(error, ProviderRefused | ProviderReported | ProviderUnreachable)
 
 
 def use_of(state: State) -> Use | None:

@@ -13,17 +13,14 @@ import msgspec
 from proxy.errors import (
     InternalError,
     MidstreamError,
-    ProviderRefused,
-    ProviderReported,
     ProviderStalled,
     ProviderTruncated,
-    ProviderUnreachable,
     StoreFull,
     stream_problem,
 )
 from proxy.observe import Observer
 from proxy.policy.quotas import Ask, Limit, Standing
-from proxy.relay.estimate import estimated, is_known, said_bytes, tokens_in
+from proxy.relay.estimate import did_nothing, estimated, is_known, said_bytes, tokens_in
 from proxy.relay.lifecycle import Phase, is_detached
 from proxy.relay.ports import Outcome, Provider, UpstreamRequest
 from proxy.relay.tally import Tally
@@ -49,13 +46,6 @@ class Work(msgspec.Struct, frozen=True):
     translator: Translator
     limits: Sequence[Limit] = ()
     ask: Ask = Ask()
-
-
-def _did_nothing(error: MidstreamError) -> bool:
-    """Whether a provider that fails so has done no work, if it has not said anything before."""
-    if isinstance(error, ProviderStalled):
-        return error.deadline == "connect"
-    return isinstance(error, ProviderRefused | ProviderReported | ProviderUnreachable)
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -181,7 +171,7 @@ class Producer:
         try:
             await self._listen()
         except MidstreamError as error:
-            self._may_have_worked = self.writer.has_content or not _did_nothing(error)
+            self._may_have_worked = self.writer.has_content or not did_nothing(error)
             self._observer.provider_failed(self.writer.birth.id, name, error)
             self._end_failed(error)
         except Exception as error:  # noqa: BLE001 - a task's root: a bug must still end the stream

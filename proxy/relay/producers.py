@@ -38,8 +38,6 @@ from proxy.relay.tally import Tally
 from proxy.relay.writer import Limits, Writer
 from proxy.stream import Birth, Ending, State, StreamId
 
-_SETTLE_TRIES_S = (0.1, 0.5, 2.0)
-"""Pauses between tries to tell the ledger of an end; after that the sweep does it."""
 _ENTER_EVERY_S = 1.0
 """Between tries to enter a stream that began without the ledger."""
 _DRAIN_EVERY_S = 0.1
@@ -236,7 +234,7 @@ class Producers(Mapping[StreamId, Producer]):
         birth = writer.birth
         if writer.phase is Phase.ENDED or writer.tail.is_erased:
             state = producer.state()
-            await self._settle(birth.id, state)
+            await self._errands.insist(lambda: settle(self._ledger, birth.id, state))
             if (use := use_of(state)) is not None:
                 self._observer.charged(birth, use.microdollars)
         self.tally.ended(birth, writer.tail.ending, writer.problem, events=writer.last_id)
@@ -264,20 +262,10 @@ class Producers(Mapping[StreamId, Producer]):
             if state is not None and not state.was_watched:
                 self._observer.stream_unread(writer.birth, writer.usage)
 
-    async def _settle(self, stream: StreamId, state: State) -> None:
-        for pause_s in (*_SETTLE_TRIES_S, None):
-            try:
-                await settle(self._ledger, stream, state)
-            except StoreUnavailable:
-                if pause_s is not None:  # else the sweep finds it
-                    await asyncio.sleep(pause_s)
-            else:
-                return
-
     async def drain(
-        self, drain_s: float, hurry: Callable[[], bool], readers: Callable[[], int]
+        self, drain_s: float, hurry: Callable[[], bool], others: Callable[[], int]
     ) -> None:
-        """Wait for the streams that run, and for `readers()`; then end them as `interrupted`.
+        """Wait for the streams that run, and for `others()`; then end them as `interrupted`.
 
         Waits at most `drain_s`, and no longer once `hurry()` is true.
         """
@@ -285,7 +273,7 @@ class Producers(Mapping[StreamId, Producer]):
         until = loop.time() + drain_s
         if self._running and drain_s > 0:
             self._observer.draining(len(self._running), drain_s)
-        while (self._running or readers()) and loop.time() < until and not hurry():  # noqa: ASYNC110 - a signal
+        while (self._running or others()) and loop.time() < until and not hurry():  # noqa: ASYNC110 - a signal
             await asyncio.sleep(_DRAIN_EVERY_S)
         for producer in list(self._running.values()):
             producer.stop(Ending.INTERRUPTED, "its worker was stopped")

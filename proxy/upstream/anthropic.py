@@ -6,7 +6,7 @@ carries the request and types its failures, the answer's bytes pass by it.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 import anthropic
 import httpx2
@@ -15,6 +15,7 @@ import msgspec
 from proxy import config
 from proxy.relay.ports import ProviderModel
 from proxy.upstream.remote import RemoteProvider, Said
+from proxy.wire.passages import COUNT_TOKENS
 
 _NO_KEY = "none"
 """Without one the SDK would look for credentials in files and on the network. It is not sent."""
@@ -45,6 +46,7 @@ class AnthropicProvider(RemoteProvider):
     dialect = "anthropic.messages"
     ask_path = "/v1/messages"
     models_path = "/v1/models?limit=1000"
+    passages: ClassVar[Mapping[str, str]] = {COUNT_TOKENS.name: "/v1/messages/count_tokens"}
 
     def __init__(self, name: str, settings: config.AnthropicProvider) -> None:
         super().__init__(name, settings)

@@ -5,6 +5,7 @@ carries the request and types its failures, the answer's bytes pass by it.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import httpx2
 import msgspec
@@ -13,6 +14,7 @@ import openai
 from proxy import config
 from proxy.relay.ports import ProviderModel
 from proxy.upstream.remote import RemoteProvider, Said
+from proxy.wire.passages import EMBEDDINGS
 
 _NO_KEY = "none"
 """For the SDK, which wants one; it is not sent."""
@@ -44,6 +46,7 @@ class OpenAIProvider(RemoteProvider):
     dialect = "openai.chat"
     ask_path = "/chat/completions"
     models_path = "/models"
+    passages: ClassVar[Mapping[str, str]] = {EMBEDDINGS.name: "/embeddings"}
 
     def __init__(self, name: str, settings: config.OpenAIProvider) -> None:
         super().__init__(name, settings)

@@ -39,6 +39,7 @@ ONE_OF_EACH: Sequence[MidstreamError] = (
     errors.NotPermitted("No."),
     errors.StreamNotFound(),
     errors.ModelNotFound("m"),
+    errors.PassageNotOffered("m", "embeddings"),
     errors.RouteNotFound(),
     errors.MethodNotAllowed(),
     errors.NotAcceptable(),

@@ -52,6 +52,7 @@ class Told:
 
     name = "told"
     dialects = ("openai.chat", "anthropic.messages")
+    passages = ()
     deadlines = Deadlines()
 
     def __init__(self, said: Sequence[bytes], error: MidstreamError | None = None) -> None:
@@ -63,6 +64,13 @@ class Told:
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
         self.asked.append(request)
         yield self._chunks()
+
+    @asynccontextmanager
+    async def fetch(
+        self, passage: str, request: UpstreamRequest
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        raise AssertionError(f"nothing passes here: {passage} of {request.model}")
+        yield
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         for data in self.said:
