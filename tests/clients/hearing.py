@@ -9,11 +9,14 @@ from typing import Any, Literal
 import msgspec
 
 Kind = Literal["openai", "anthropic"]
-How = Literal["create", "stream", "helper", "models", "model"]
+How = Literal["create", "stream", "helper", "models", "model", "embeddings", "count_tokens"]
 
 
 class Question(msgspec.Struct, frozen=True):
-    """One call: `create` is unstreamed, `stream` is iterated, `helper` is the stream helper."""
+    """One call: `create` is unstreamed, `stream` is iterated, `helper` is the stream helper.
+
+    `embeddings` only OpenAI's SDKs have, `count_tokens` only Anthropic's.
+    """
 
     how: How
     body: dict[str, Any]
