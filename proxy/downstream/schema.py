@@ -16,6 +16,7 @@ from proxy.downstream.schema_errors import BOTH_SHAPES, failures, responses
 from proxy.downstream.schema_operations import paths
 from proxy.downstream.schema_passing import passing_paths, passing_schemas
 from proxy.downstream.schema_quotas import quota_header_definitions, usage_path
+from proxy.downstream.schema_responses import responses_paths
 from proxy.downstream.schema_websocket import websocket_paths
 from proxy.errors import MethodNotAllowed, RouteNotFound
 from proxy.wire.dialects import all_dialects
@@ -76,7 +77,8 @@ def _once(*parts: Json) -> Json:
 
 def _other_paths() -> Json:
     usage = {"/v1/usage": {"get": usage_path()}}
-    return {**passing_paths(), **paths(), **usage, **websocket_paths(), **dashboard_paths()}
+    known = {**paths(), **responses_paths(), **passing_paths()}
+    return {**known, **usage, **websocket_paths(), **dashboard_paths()}
 
 
 def _tags() -> list[Json]:

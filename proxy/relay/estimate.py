@@ -35,6 +35,13 @@ def is_known(usage: Usage | None) -> bool:
     return usage is not None and not usage.is_estimate
 
 
+def did_nothing(error: MidstreamError) -> bool:
+    """Whether a provider that fails so has done no work, if it has not said anything before."""
+    if isinstance(error, ProviderStalled):
+        return error.deadline == "connect"
+    return isinstance(error, ProviderRefused | ProviderReported | ProviderUnreachable)
+
+
 def said_bytes(events: Iterable[Event], dialect: Dialect) -> int:
     """How much the model has said in `events`: text, reasoning, and calls of tools."""
     return sum(
@@ -50,13 +57,6 @@ def estimated(usage: Usage | None, input_tokens: int, output_bytes: int) -> Usag
         usage = Usage(input_tokens=input_tokens)
     output_tokens = max(usage.output_tokens, tokens_in(output_bytes))
     return msgspec.structs.replace(usage, output_tokens=output_tokens, is_estimate=True)
-
-
-def did_nothing(error: MidstreamError) -> bool:
-    """Whether a provider that fails so has done no work, if it has not said anything before."""
-    if isinstance(error, ProviderStalled):
-        return error.deadline == "connect"
-    return isinstance(error, ProviderRefused | ProviderReported | ProviderUnreachable)
 
 
 def use_of(state: State) -> Use | None:

@@ -43,8 +43,7 @@ class _Models(msgspec.Struct):
 class AnthropicProvider(RemoteProvider):
     """See the module."""
 
-    dialect = "anthropic.messages"
-    ask_path = "/v1/messages"
+    ask_paths: ClassVar[Mapping[str, str]] = {"anthropic.messages": "/v1/messages"}
     models_path = "/v1/models?limit=1000"
     passages: ClassVar[Mapping[str, str]] = {COUNT_TOKENS.name: "/v1/messages/count_tokens"}
 

@@ -3,15 +3,17 @@
 What one dialect hears of a provider, as steps, another tells its client. Owns the vocabulary and
 its grammar, which every `Hearing` keeps and every `Telling` may rely on:
 
-* `Began` once, first. Then parts; `Counted` at any place; `Stopped` once, after the last part.
-* A part is `Opened`, then `Said`, `Cited` and `Sealed` any number of times, then `Closed`. Parts
-  are numbered from 0 as they open. Several may be open at once (chat's parallel calls).
+* `Began` once, first. Then parts; `Counted` at any place between; `Stopped` once, last.
+* A part is `Opened`, then `Said` and `Cited` any number of times, `Sealed` at most once, then
+  `Closed`. Parts are numbered from 0 as they open. Only calls of tools overlap (chat's parallel
+  ones): a part of any other kind is closed before the next one opens.
 
-What surprises: a tool's arguments are said as pieces of JSON text, which together may be no JSON.
+What surprises: a tool's arguments are said as pieces of JSON text, which together may be no JSON,
+or nothing at all, which is a call without arguments.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -93,7 +95,10 @@ class Closed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Counted(msgspec.Struct, frozen=True, gc=False):
-    """All that is counted so far: it replaces what was counted before."""
+    """All that is counted so far: it replaces what was counted before.
+
+    No `Hearing` says it: it is what the provider's own translator counts.
+    """
 
     usage: Usage
 
@@ -131,6 +136,8 @@ class Making(NamedTuple):
     maker: str
     """The dialect of the provider, to which its seals go back: see `seals`."""
     wants_usage: bool
+    fields: Mapping[str, msgspec.Raw] = {}
+    """The client's own request: the Responses dialect says it again in each answer."""
 
 
 class Telling(Protocol):

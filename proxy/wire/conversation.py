@@ -147,6 +147,7 @@ class Conversation(msgspec.Struct, frozen=True):
     """One request. None is what the client does not say."""
 
     model: str
+    """As the client asks for it, when it is read; the provider's own, when it is written."""
     turns: Sequence[Turn]
     system: Sequence[Text] = ()
     tools: Sequence[Tool] = ()

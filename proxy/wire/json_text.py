@@ -5,6 +5,7 @@ without its other half) is JSON by RFC 8259 and comes from servers that cut stri
 UTF-16 units. The decoder refuses it, so such data is read in a mended copy; its own bytes pass.
 """
 
+import json
 import re
 from typing import TypeVar
 
@@ -54,6 +55,30 @@ def read(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
         raise ProviderGarbled(f"an event that is not JSON ({error})") from error
     except RecursionError as error:
         raise ProviderGarbled("an event that is nested too deeply") from error
+
+
+def read_halves(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+    """What `read` has checked, with halves of surrogate pairs: the other one may come next.
+
+    Raises `ProviderGarbled`.
+    """
+    try:
+        try:
+            return decoder.decode(data)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            return msgspec.convert(json.loads(data), decoder.type)
+    except msgspec.ValidationError as error:
+        raise ProviderGarbled(f"an event of another shape ({error})") from error
+
+
+def write(value: object) -> bytes:
+    """The JSON of plain data. Halves of a surrogate pair are written as they are."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def _mend(data: bytes) -> bytes:

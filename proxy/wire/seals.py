@@ -6,16 +6,23 @@ the maker's own.
 """
 
 _MARK = "midstream:"
+_REDACTED = "midstream-redacted:"
 
 
-def carried(maker: str, seal: str) -> str:
+def carried(maker: str, seal: str, *, is_redacted: bool = False) -> str:
     """`seal` of a provider that speaks the dialect `maker`, for a client of another dialect."""
-    return f"{_MARK}{maker}:{seal}"
+    return f"{_REDACTED if is_redacted else _MARK}{maker}:{seal}"
 
 
 def opened(text: str) -> tuple[str, str] | None:
     """The maker and the seal that were `carried`; None for a text that never was."""
-    if not text.startswith(_MARK):
+    mark = next((mark for mark in (_MARK, _REDACTED) if text.startswith(mark)), None)
+    if mark is None:
         return None
-    maker, found, seal = text.removeprefix(_MARK).partition(":")
+    maker, found, seal = text.removeprefix(mark).partition(":")
     return (maker, seal) if found else None
+
+
+def is_redacted(text: str) -> bool:
+    """Whether what was `carried` stands for reasoning that only its maker may read."""
+    return text.startswith(_REDACTED)

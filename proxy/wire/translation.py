@@ -6,13 +6,14 @@ provider has not ended. What surprises: an error of the provider's loses its bod
 error in the client's dialect; its code, message and status stay.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from proxy.errors import MalformedRequest
 from proxy.stream import Frame, Usage
-from proxy.wire.answer import Hearing, Making, Telling
+from proxy.wire.answer import Counted, Hearing, Making, Telling
+from proxy.wire.conversation import Conversation
 from proxy.wire.dialect import Ask, Dialect, Translator
 
 
@@ -23,6 +24,7 @@ class Translation:
         self._heard = heard
         self._hearing = hearing
         self._telling = telling
+        self._counted: Usage | None = None
 
     @property
     def has_content(self) -> bool:
@@ -43,6 +45,10 @@ class Translation:
         """See `Translator`. Raises `ProviderUntranslatable` too."""
         self._heard.hear(frame)
         told = [own for step in self._hearing.hear(frame) for own in self._telling.tell(step)]
+        usage = self._heard.usage
+        if usage is not None and usage is not self._counted:
+            self._counted = usage
+            told += self._telling.tell(Counted(usage))
         if self._heard.is_complete:
             for step in self._hearing.finish():
                 told += self._telling.tell(step)
@@ -50,12 +56,13 @@ class Translation:
         return told
 
 
-def translated(ours: Dialect, theirs: Dialect, ask: Ask) -> Ask:
-    """`ask` of a client that speaks `ours`, for a provider that speaks `theirs`.
+def translated(ours: Dialect, theirs: Dialect, ask: Ask, model: str) -> Ask:
+    """`ask` of a client that speaks `ours`, for a provider's `model` that speaks `theirs`.
 
     Raises `MalformedRequest`, which names the client's field, for what `theirs` cannot express.
     """
-    return theirs.ask_of(ours.conversation(ask))
+    asked = ours.conversation(ask)
+    return theirs.ask_of(msgspec.structs.replace(asked, model=model))
 
 
 def translation(ours: Dialect, theirs: Dialect, ask: Ask, making: Making) -> Translation:
@@ -72,3 +79,16 @@ def inexpressible(path: str, dialect: str, why: str = "") -> MalformedRequest:
         "Leave it out, or ask for another model.",
         param=path,
     )
+
+
+def refuse_settings(conversation: Conversation, dialect: str, cannot: Mapping[str, object]) -> None:
+    """Raise for the settings that a dialect does not have.
+
+    `cannot` names them, each with the value that says what is so without it; None if there is
+    none.
+    """
+    for name, neutral in cannot.items():
+        value = getattr(conversation, name)
+        if value is None or value == neutral or (isinstance(value, Sequence) and not value):
+            continue
+        raise inexpressible(conversation.fields[name], dialect)

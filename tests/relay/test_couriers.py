@@ -70,6 +70,10 @@ class Far:
         self.stays = stays
         self.is_open = False
 
+    def dialects_for(self, model: str) -> Sequence[str]:
+        del model
+        return self.dialects
+
     @asynccontextmanager
     async def fetch(
         self, passage: str, request: UpstreamRequest

@@ -221,6 +221,17 @@ class StormyLedger:
         done()
         return found
 
+    async def name(self, stream: StreamId, owner: str, name: str, keep_s: float) -> None:
+        done = await self._journal.storm()
+        await self._inner.name(stream, owner, name, keep_s)
+        done()
+
+    async def named(self, owner: str, name: str) -> StreamId | None:
+        done = await self._journal.storm()
+        found = await self._inner.named(owner, name)
+        done()
+        return found
+
     async def settle(self, stream: StreamId, use: Use | None) -> None:
         done = await self._journal.storm()
         await self._inner.settle(stream, use)
@@ -289,6 +300,10 @@ class SaidProvider:
         self._pace_s = pace_s
         self._cut_at = rng.randrange(len(said)) if rng.random() < 0.2 else None
         self._breaks = rng.random() < 0.5
+
+    def dialects_for(self, model: str) -> Sequence[str]:
+        del model
+        return self.dialects
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:

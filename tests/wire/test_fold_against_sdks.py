@@ -126,7 +126,7 @@ def test_ids_retry_and_heartbeats_between_all_events_change_nothing(name: str) -
 def test_the_sdk_raises_on_an_ending_that_is_not_completed(name: str) -> None:
     by_sdk, _, dialect = KINDS[name.split(".")[1]]
     before = recorded.events(name)[:-1]
-    frame = DIALECTS[dialect].last_frame(Ending.FAILED, ProviderTruncated().problem())
+    frame = recorded.last_frame(DIALECTS[dialect], Ending.FAILED, ProviderTruncated().problem())
     stream = encode_batch([*before, Event(len(before) + 1, frame.name, frame.data)])
     with pytest.raises((openai.APIError, anthropic.APIStatusError)) as raised:
         by_sdk(stream, b"{}")

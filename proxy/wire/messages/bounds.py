@@ -9,7 +9,14 @@
 
 import msgspec
 
-from proxy.wire.bounds import FILE_TOKENS, TOKENS_MAX, count_in, parts, text_tokens
+from proxy.wire.bounds import (
+    FILE_TOKENS,
+    OUTPUT_TOKENS_UNASKED,
+    TOKENS_MAX,
+    count_in,
+    parts,
+    text_tokens,
+)
 from proxy.wire.dialect import Ask, Bounded
 from proxy.wire.json_text import ABSENT, Fields, says_nothing
 
@@ -37,11 +44,13 @@ class _Message(msgspec.Struct):
 
 
 def bounded(ask: Ask, at_most: int | None) -> Bounded:
-    """See `Dialect.bounded`. The client always says something: the dialect wants it."""
+    """See `Dialect.bounded`. Only a client of another dialect can have said nothing."""
     fields = dict(ask.fields)
     asked = count_in(fields, "max_tokens", TOKENS_MAX)
-    assert asked is not None, "checked when the request was read"
-    output = asked if at_most is None else min(asked, at_most)
+    if asked is None:
+        output = at_most or OUTPUT_TOKENS_UNASKED
+    else:
+        output = asked if at_most is None else min(asked, at_most)
     if output != asked:
         fields["max_tokens"] = msgspec.Raw(b"%d" % output)
     return Bounded(msgspec.structs.replace(ask, fields=fields), _input_tokens(fields), output)

@@ -14,9 +14,10 @@ from proxy.errors import MalformedRequest, ProviderReported, ProviderTruncated
 from proxy.stream import Ending, Event, Frame, Problem, Usage
 from proxy.wire.answer import Making
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
+from proxy.wire.bounds import OUTPUT_TOKENS_UNASKED
 from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
-from proxy.wire.dialect import Ask, Bounded
+from proxy.wire.dialect import Ask, Bounded, SoFar
 from proxy.wire.json_text import ABSENT, Fields, passed_on, read, read_body, says_nothing
 from proxy.wire.messages.bounds import bounded
 from proxy.wire.messages.deltas import read_event
@@ -95,6 +96,7 @@ _kind_decoder = msgspec.json.Decoder(_Kind)
 _event_decoder = msgspec.json.Decoder(_Event)
 _usage_decoder = msgspec.json.Decoder(_Usage)
 _error_decoder = msgspec.json.Decoder(_Error)
+_BOUND_UNASKED = msgspec.Raw(b"%d" % OUTPUT_TOKENS_UNASKED)
 _TEXT = msgspec.Raw(b'"text"')
 
 
@@ -123,19 +125,25 @@ class AnthropicMessages:
         return bounded(ask, at_most)
 
     def upstream_body(self, ask: Ask, model: str) -> bytes:
-        """Streamed; usage is always part of it."""
-        return body_for(dict(ask.fields), model)
+        """Streamed; usage is always part of it. The dialect wants a bound, and others do not."""
+        fields = dict(ask.fields)
+        fields.setdefault("max_tokens", _BOUND_UNASKED)
+        return body_for(fields, model)
 
     def translator(self, ask: Ask) -> "MessagesTranslator":
         """For one answer."""
         del ask
         return MessagesTranslator()
 
-    def last_frame(self, ending: Ending, problem: Problem) -> Frame:
+    def answer_id(self, frame: Frame) -> None:
+        """The dialect has no way to ask for an answer by its id."""
+
+    def last_frames(self, ending: Ending, problem: Problem, so_far: SoFar) -> Sequence[Frame]:
         """An error event, and no `message_stop` after it."""
+        del so_far
         code = problem.code or f"stream_{ending}"
         body = passed_on(problem.body, one_line=True)
-        return Frame("error", body or msgspec.json.encode(_error(problem, code)))
+        return (Frame("error", body or msgspec.json.encode(_error(problem, code))),)
 
     def error_body(self, problem: Problem, request_id: str) -> bytes:
         """With the request id, where the dialect has it."""
@@ -225,12 +233,12 @@ class MessagesTranslator:
             self._is_output_counted = True
         details = counts.output_tokens_details
         cached = counts.cache_read_input_tokens or 0
+        written = counts.cache_creation_input_tokens or 0
         self.usage = Usage(
-            input_tokens=(counts.input_tokens or 0)
-            + (counts.cache_creation_input_tokens or 0)
-            + cached,
+            input_tokens=(counts.input_tokens or 0) + written + cached,
             output_tokens=counts.output_tokens or 0,
             cached_input_tokens=cached,
+            cache_write_tokens=written,
             reasoning_tokens=(details.thinking_tokens if details else 0) or 0,
             is_estimate=not self._is_output_counted,
         )
