@@ -1,8 +1,11 @@
-"""The fields of a chat completion's request that no other dialect can say, and why.
+"""The fields of a chat completion's request that are not simply the same in other dialects.
 
-Every field of the SDK's that does not stand here is translated, by `chat.reading`. A test holds
-that against the SDK's types.
+`RULES` are those that no other dialect can say; `READ` says what is adapted of a client's, and
+`WRITTEN` what is adapted for a provider. Every other field of the SDK's is translated as it is:
+tests hold that against the SDK's types.
 """
+
+from collections.abc import Mapping
 
 from proxy.wire.given import LeftOut, Refused, Rules
 
@@ -44,3 +47,33 @@ RULES: Rules = {
     "tool_choice.allowed_tools": Refused("offer only these as `tools`"),
     "tool_choice.custom": _CUSTOM,
 }
+
+READ: Mapping[str, str] = {
+    "max_tokens": "the same as `max_completion_tokens`; refused if both are there and differ",
+    "messages[].content[].image_url.detail": "left out for Anthropic, which has none",
+    "messages[].reasoning_content": "given back to chat servers; left out for others",
+    "messages[].reasoning_details": "what is sealed goes back to its maker; left out for others",
+    "messages[].role": "`developer` is `system`; before the first turn it is the system prompt",
+    "parallel_tool_calls": "left out where no tool is offered, or none may be called",
+    "response_format": "`text` is what is so without it",
+    "stream_options.include_usage": "done here, for every provider",
+    "tool_choice": "left out where no tool is offered",
+    "user": "the same as `safety_identifier`, which counts if both are there",
+    "verbosity": "`medium` is left out for Anthropic, and others are refused",
+}
+"""What is adapted of a client's request."""
+
+WRITTEN: Mapping[str, str] = {
+    "messages[].content": "texts of one message are one string, with a blank line between; what an "
+    "assistant says between calls of tools stands before them",
+    "messages[].content[].file.filename": "`document` or `document.pdf`, if there is none",
+    "messages[].content[].text": "a document of plain text is a text, after its title",
+    "messages[].role": "tools' results come first in a turn; pictures in one follow all of them, "
+    "in a message of the user's; a result that is an error begins with `Error:`",
+    "reasoning_effort": "a budget up to 2,048 tokens is `low`, up to 8,192 `medium`, else `high`; "
+    "thinking that is adaptive is left to the model; whether it is shown is left to the server",
+    "response_format.json_schema.name": "`answer`, if there is none",
+    "tools": "without tools nothing is said of how they are chosen",
+    "user": "longer than 64 characters: its SHA-256",
+}
+"""What is adapted for a provider."""

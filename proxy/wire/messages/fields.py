@@ -1,8 +1,9 @@
-"""The fields of an Anthropic message's request that no other dialect can say, and why.
+"""The fields of an Anthropic message's request that are not simply the same in other dialects.
 
-Every field of the SDK's that does not stand here is translated, by `messages.reading`. A test
-holds that against the SDK's types.
+See `chat.fields`: what stands in `RULES`, `READ` and `WRITTEN` is of the same kinds.
 """
+
+from collections.abc import Mapping
 
 from proxy.wire.given import LeftOut, Refused, Rules
 
@@ -22,12 +23,10 @@ _PARTS: Rules = {
     "[container_upload]": _FILE,
     "[search_result]": Refused("other dialects have no search results in a conversation"),
     "[].cache_control": _CACHED,
-    "[].caller": _CALLER,
     "[].citations": _CITED,
     "[].context": Refused("other dialects have documents without a context"),
     "[].source.content": Refused("only a text is translated, not its blocks"),
     "[].source.file_id": _FILE,
-    "[].toolset_name": _TOOLSET,
     "[].transformations": Refused("other dialects do not say how to scale a picture"),
     "[document].citations": _CITE,
 }
@@ -53,6 +52,41 @@ RULES: Rules = {
     "tools[].defer_loading": _LATE,
     "tools[].eager_input_streaming": LeftOut("it changes when arguments come, not what they are"),
     "tools[].input_examples": Refused("other dialects have no examples of a tool's input"),
+    "messages[].content[].caller": _CALLER,
+    "messages[].content[].toolset_name": _TOOLSET,
     **{f"messages[].content{field}": rule for field, rule in _PARTS.items()},
     **{f"messages[].content[].content{field}": rule for field, rule in _PARTS.items()},
 }
+
+READ: Mapping[str, str] = {
+    "messages[].content[].signature": "thinking goes back to its maker; left out for others",
+    "messages[].content[].data": "thinking goes back to its maker; left out for others",
+    "messages[].content[].thinking": "given back to chat servers if it has no signature",
+    "output_config.format": "a schema is always strict",
+    "thinking": "an effort in `output_config` counts for more than a budget",
+    "thinking.budget_tokens": "up to 2,048 it is the effort `low`, up to 8,192 `medium`, else "
+    "`high`; left out beside an effort",
+    "thinking.display": "`summarized` asks Responses for a summary; else left out",
+    "tool_choice": "left out where no tool is offered",
+    "tool_choice.disable_parallel_tool_use": "left out where no tool is offered",
+    "tools[].type": "`custom` is what is so without it",
+}
+"""What is adapted of a client's request."""
+
+WRITTEN: Mapping[str, str] = {
+    "max_tokens": "4,096, if the client and its quota say none",
+    "messages[].content": "texts of nothing but white space are left out; tools' results come "
+    "first in a turn; turns of one side in a row are one message",
+    "messages[].content[].input": "no arguments are an empty object",
+    "messages[].content[].source": "a document that is plain text in base64 is told as the text",
+    "messages[].content[].text": "a refusal is told as its words",
+    "messages[].role": "an instruction in the middle is told by the user, in `<system>` tags",
+    "output_config.effort": "`minimal` is `low`",
+    "output_config.format": "a schema's name is left out; it is strict whatever is asked",
+    "thinking": "`adaptive`, with an effort; of models that know budgets alone (Claude 2 to 4.5) "
+    "1,024 tokens for `minimal`, 2,048 for `low`, 8,192 for `medium`, 16,384 for `high`, 32,768 "
+    "for `xhigh`, 65,536 for `max`, but never more than half of `max_tokens`",
+    "tools": "without tools nothing is said of how they are chosen",
+    "tools[].input_schema": "an object without properties, if there is none",
+}
+"""What is adapted for a provider."""

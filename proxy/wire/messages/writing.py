@@ -33,7 +33,7 @@ from proxy.wire.conversation import (
 )
 from proxy.wire.dialect import Ask
 from proxy.wire.efforts import BUDGETS
-from proxy.wire.json_text import Fields
+from proxy.wire.json_text import Fields, says_nothing
 from proxy.wire.translation import inexpressible, refuse_settings
 
 _Object: TypeAlias = dict[str, object]
@@ -54,7 +54,7 @@ _CHOICES = {
 _EFFORTS = {"minimal": "low"}
 """Those that it calls otherwise."""
 _BUDGETS_ALONE = re.compile(
-    r"claude-(2|3|instant|(opus|sonnet|haiku)-4(-[0135])?(-\d{8})?(@|-v|$))"
+    r"claude-(2|3|instant|(opus|sonnet|haiku)-4([-.][015])?(-\d{8})?(@|:|-v\d|-latest|$))"
 )
 """The models that know thinking by budgets alone; later ones know efforts, and the newest nothing
 else. It is a list of the past: no model will come to it."""
@@ -121,12 +121,17 @@ def _tools(conversation: Conversation) -> _Object:
 
 
 def _tool(tool: Tool) -> _Object:
-    said: _Object = {"name": tool.name, "input_schema": tool.parameters or _NO_PARAMETERS}
+    said: _Object = {"name": tool.name, "input_schema": _schema(tool)}
     if tool.description is not None:
         said["description"] = tool.description
     if tool.is_strict is not None:
         said["strict"] = tool.is_strict
     return said
+
+
+def _schema(tool: Tool) -> object:
+    nothing = tool.parameters is None or says_nothing(tool.parameters)
+    return _NO_PARAMETERS if nothing else tool.parameters
 
 
 def _choice(conversation: Conversation) -> _Object | None:

@@ -1,8 +1,9 @@
-"""The fields of a Responses request that no other dialect can say, and why.
+"""The fields of a Responses request that are not simply the same in other dialects.
 
-Every field of the SDK's that does not stand here is translated, by `responses.reading`, or done
-here for every provider (`background`). A test holds that against the SDK's types.
+See `chat.fields`: what stands in `RULES`, `READ` and `WRITTEN` is of the same kinds.
 """
+
+from collections.abc import Mapping
 
 from proxy.wire.given import LeftOut, Refused, Rules
 
@@ -48,7 +49,7 @@ RULES: Rules = {
     "top_logprobs": Refused("log probabilities are not translated", unless=(0,)),
     "truncation": Refused("other providers do not shorten a conversation", unless=("disabled",)),
     "user": _BESIDE_USER,
-    "tool_choice.type": Refused("only functions are translated"),
+    "tool_choice": Refused("only functions are translated"),
     "tools[]": _HOSTED,
     "tools[custom]": _CUSTOM,
     "tools[].allowed_callers": _CALLER,
@@ -71,3 +72,44 @@ RULES: Rules = {
     **{f"input[].content{field}": rule for field, rule in _WORDS.items()},
     **{f"input[].output{field}": rule for field, rule in _WORDS.items()},
 }
+
+READ: Mapping[str, str] = {
+    "include": "sealed reasoning is told always; what is of OpenAI's own tools is never there",
+    "input[].content": "the words of reasoning are told where there is no summary of it",
+    "input[].content[].detail": "left out for Anthropic, which has none",
+    "input[].encrypted_content": "reasoning goes back to its maker; left out for others",
+    "input[].output[].detail": "left out for Anthropic, which has none",
+    "input[].role": "`developer` is `system`; before the first turn it is the system prompt",
+    "input[].summary": "given back to chat servers if it has no seal; left out for others",
+    "input[].type": "an item with a role is a message",
+    "parallel_tool_calls": "left out where no tool is offered, or none may be called",
+    "reasoning.generate_summary": "the same as `summary`",
+    "reasoning.summary": "every word for it asks Anthropic for a summary; left out for Chat",
+    "text.format": "`text` is what is so without it",
+    "text.format.strict": "a schema is always strict with Anthropic",
+    "text.verbosity": "`medium` is left out for Anthropic, and others are refused",
+    "tool_choice": "left out where no tool is offered",
+    "user": "the same as `safety_identifier`, which counts if both are there",
+}
+"""What is adapted of a client's request."""
+
+WRITTEN: Mapping[str, str] = {
+    "include": "`reasoning.encrypted_content`, where the model is to reason",
+    "input[].content": "a refusal is told as its words; an assistant's empty texts are left out",
+    "input[].content[].detail": "`auto`, if nothing is said of a picture",
+    "input[].content[].filename": "`document` or `document.pdf`, if there is none",
+    "input[].content[].text": "a document of plain text is a text, after its title",
+    "input[].id": "reasoning goes back without the id that it had",
+    "input[].output": "a result that is an error begins with `Error:`",
+    "max_output_tokens": "less than 16 is refused",
+    "reasoning.effort": "a budget up to 2,048 tokens is `low`, up to 8,192 `medium`, else `high`; "
+    "thinking that is adaptive is left to the model",
+    "reasoning.summary": "`auto`, if thinking is to be shown",
+    "store": "false: in the other dialects nobody asks for it",
+    "text.format.name": "`answer`, if there is none",
+    "tools": "without tools nothing is said of how they are chosen",
+    "tools[].parameters": "an object without properties, if there is none",
+    "tools[].strict": "false, if nothing is said: elsewhere that is what is so without a word",
+    "user": "longer than 64 characters: its SHA-256",
+}
+"""What is adapted for a provider."""

@@ -149,7 +149,7 @@ def _read_choice(given: Given) -> ToolChoice | None:
         return None if word is None else ToolChoice(_CHOICES[word])
     choice = given.need_within("tool_choice")
     if choice.need_text("type") != "function":
-        raise choice.refusal("type")
+        raise given.refusal("tool_choice")
     return ToolChoice(Choice.NAMED, choice.need_text("name"))
 
 
@@ -230,6 +230,8 @@ def _read_image(part: Given) -> Image:
 def _read_file(part: Given) -> File:
     if part.has("file_id"):
         raise part.refusal("file_id")
+    if part.has("file_url") and part.has("file_data"):
+        raise part.wrong("file_url", "left out where there is 'file_data'")
     if (url := part.text("file_url")) is not None:
         return File(name=part.text("filename"), url=url, path=part.path)
     return read_file(part, part.path)

@@ -199,7 +199,8 @@ def _shown(part: Part) -> _Object:
 def _answered(part: Part) -> Iterator[_Object]:
     match part:
         case Text(text) | Refusal(text):
-            yield {"type": "message", "role": "assistant", "content": text}
+            if text:
+                yield {"type": "message", "role": "assistant", "content": text}
         case ToolCall():
             yield {
                 "type": "function_call",

@@ -1,0 +1,100 @@
+"""Requests of one dialect, as a provider of another gets them."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import proxy.wire.chat.fields
+import proxy.wire.messages.fields
+import proxy.wire.responses.fields
+from proxy.wire.asks import read_model
+from proxy.wire.conversation import Conversation
+from proxy.wire.dialect import Ask
+from proxy.wire.dialects import all_dialects
+from proxy.wire.given import Rules
+from proxy.wire.json_text import read_body
+from proxy.wire.responses.reading import read_conversation
+from proxy.wire.responses.writing import write_conversation
+from tests.wire.sdk_types import CHAT, MESSAGES, REQUESTS, RESPONSES, problems
+
+Object = dict[str, Any]
+PAIRS = [(ours, theirs) for ours in REQUESTS for theirs in REQUESTS if ours != theirs]
+RULES: Mapping[str, Rules] = {
+    CHAT: proxy.wire.chat.fields.RULES,
+    MESSAGES: proxy.wire.messages.fields.RULES,
+    RESPONSES: proxy.wire.responses.fields.RULES,
+}
+READ = {
+    CHAT: proxy.wire.chat.fields.READ,
+    MESSAGES: proxy.wire.messages.fields.READ,
+    RESPONSES: proxy.wire.responses.fields.READ,
+}
+WRITTEN = {
+    CHAT: proxy.wire.chat.fields.WRITTEN,
+    MESSAGES: proxy.wire.messages.fields.WRITTEN,
+    RESPONSES: proxy.wire.responses.fields.WRITTEN,
+}
+_SAID = {"role": "user", "content": "Say something."}
+_SCHEMA = {"type": "object"}
+BODIES: Mapping[str, Object] = {
+    CHAT: {
+        "model": "m",
+        "stream": True,
+        "messages": [_SAID],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": _SCHEMA}}],
+    },
+    MESSAGES: {
+        "model": "m",
+        "stream": True,
+        "max_tokens": 2000,
+        "messages": [_SAID],
+        "tools": [{"name": "f", "input_schema": _SCHEMA}],
+    },
+    RESPONSES: {
+        "model": "m",
+        "stream": True,
+        "input": [_SAID],
+        "tools": [{"type": "function", "name": "f", "parameters": _SCHEMA, "strict": False}],
+    },
+}
+"""A small request of each dialect, with a tool, so that what is said of tools has a meaning."""
+_BEYOND_THE_TYPES = {
+    CHAT: {".messages[].reasoning_content", ".messages[].reasoning_details"},
+    MESSAGES: {".temperature", ".top_p", ".top_k"},
+    RESPONSES: {".input[].id"},
+}
+"""What other servers of a dialect have; what its older version had, in which we ask; and the id of
+reasoning, which OpenAI's own clients do not give back either."""
+
+
+def reads(name: str, body: bytes) -> Conversation:
+    """What a client asks in the dialect `name`."""
+    if name == RESPONSES:
+        fields = read_body(body)
+        ask = Ask(read_model(fields), is_streamed=True, wants_usage=True, fields=fields)
+        return read_conversation(ask)
+    dialect = all_dialects()[name]
+    return dialect.conversation(dialect.read_ask(body))
+
+
+def writes(name: str, conversation: Conversation) -> Object:
+    """What a provider that speaks `name` is asked."""
+    if name == RESPONSES:
+        fields = write_conversation(conversation).fields
+        said: Object = {field: json.loads(bytes(value)) for field, value in fields.items()}
+        return {**said, "stream": True}
+    dialect = all_dialects()[name]
+    found: Object = json.loads(
+        dialect.upstream_body(dialect.ask_of(conversation), conversation.model)
+    )
+    found.pop("stream_options", None)
+    return found
+
+
+def translates(ours: str, theirs: str, body: Object) -> Object:
+    """A client's request, as the provider gets it: checked to be what its SDK's types say."""
+    found = writes(theirs, reads(ours, json.dumps(body).encode()))
+    known = tuple(f"{field} " for field in _BEYOND_THE_TYPES[theirs])
+    wrong = [one for one in problems(found, REQUESTS[theirs]) if not one.startswith(known)]
+    assert not wrong, (wrong, found)
+    return found
