@@ -66,12 +66,12 @@ class Clients:
     def accumulate(self, dialect: str, stream: bytes) -> Seen:
         """What the stream helper of the dialect's SDK puts together."""
         self._transport.stream = stream
-        return _SEEN[dialect](_HELPERS[dialect](self))
+        return seen(dialect, _HELPERS[dialect](self))
 
     def read(self, dialect: str, whole: bytes) -> Seen:
         """What the SDK reads of an unstreamed answer."""
         self._transport.whole = whole
-        return _SEEN[dialect](_READERS[dialect](self))
+        return seen(dialect, _READERS[dialect](self))
 
     def last_response_event(self, stream: bytes) -> Any:
         """The last event that the helper of Responses gives."""
@@ -222,3 +222,8 @@ _SEEN: dict[str, Callable[[Any], Seen]] = {
     RESPONSES: _of_responses,
     MESSAGES: _of_messages,
 }
+
+
+def seen(dialect: str, answer: Any) -> Seen:
+    """An SDK's object of this dialect, as data."""
+    return _SEEN[dialect](answer)

@@ -1,5 +1,6 @@
 """What a client gets of a provider's answer in another dialect, as its events."""
 
+import random
 from collections.abc import Iterable
 
 from proxy.stream import Birth, Event, Frame, StreamId
@@ -46,5 +47,19 @@ def told(theirs: str, ours: str, raw: bytes) -> list[Event]:
     for frame in frames_of(raw):
         if not one.is_complete:
             frames += one.hear(frame)
+    assert one.is_complete
+    return numbered(frames)
+
+
+def told_in_pieces(theirs: str, ours: str, raw: bytes, chance: random.Random) -> list[Event]:
+    """The events that a client of `ours` gets, however the network cuts the bytes."""
+    one, parser = translator(theirs, ours), Parser(1_000_000)
+    frames: list[Frame] = []
+    while raw:
+        size = chance.choice((1, 7, 100, 4096))
+        for frame in parser.feed(raw[:size]):
+            if not one.is_complete:
+                frames += one.hear(frame)
+        raw = raw[size:]
     assert one.is_complete
     return numbered(frames)

@@ -6,24 +6,11 @@ import pytest
 
 from proxy.errors import ProviderUntranslatable
 from proxy.wire.sse import encode_batch
-from tests.translation.accumulated import Clients, Seen
-from tests.translation.answers import CHAT, DIALECTS, MESSAGES, RESPONSES
+from tests.translation.accumulated import Clients
+from tests.translation.answers import DIALECTS
+from tests.translation.recordings import BESIDE, ENDS, REFUSED, said
 from tests.translation.telling import ALL, told
 from tests.wire import recorded
-
-ENDS = {".chat.sse": CHAT, ".responses.sse": RESPONSES, ".messages.sse": MESSAGES}
-REFUSED = {
-    ("audio", CHAT): "audio",
-    ("choices", CHAT): "a second answer",
-    ("web_search", MESSAGES): "a block of the type 'server_tool_use'",
-    ("other_tools", RESPONSES): "an item of the type 'custom_tool_call'",
-    ("web_search", RESPONSES): "an item of the type 'web_search_call'",
-    ("unknown", RESPONSES): "an item of the type 'next_thing'",
-    ("unknown", MESSAGES): "a block of the type 'fallback'",
-}
-"""What no other dialect can say, by name."""
-BESIDE = {("refusal", MESSAGES): "The request asks for working malware."}
-"""What explains a refusal stands beside the content there, and is part of it elsewhere."""
 
 
 def cases() -> Iterator[tuple[str, str, str]]:
@@ -41,15 +28,6 @@ def clients() -> Iterator[Clients]:
     all_of_them = Clients()
     yield all_of_them
     all_of_them.close()
-
-
-def said(seen: Seen, beside: str = "") -> object:
-    """What was said, whatever the dialect: a refusal is text to Anthropic's."""
-    calls = [(p.call_id, p.name, p.arguments) for p in seen.parts if p.kind == "call"]
-    words = "".join(p.text for p in seen.parts if p.kind in {"text", "refusal"})
-    thoughts = "".join(p.text for p in seen.parts if p.kind == "thinking" and not p.seal)
-    sealed = [(p.text, p.seal) for p in seen.parts if p.seal]
-    return words + beside, thoughts or "".join(text for text, _ in sealed), sealed, calls
 
 
 @pytest.mark.parametrize(("name", "theirs", "ours"), list(cases()))
