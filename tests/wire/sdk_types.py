@@ -38,6 +38,8 @@ _SAMPLES: Mapping[str, Any] = {
 }
 """By the name of a field: what makes sense in it."""
 _DEPTH_MAX = 12
+_FAR = 10
+"""How often a problem counts that shows another member of a union to be meant."""
 
 
 class Variation(NamedTuple):
@@ -69,23 +71,23 @@ def fields_of(kind: Any) -> Mapping[str, Any]:
 
 
 @cache
-def _required(kind: Any) -> set[str]:
+def required_of(kind: Any) -> set[str]:
     hints = typing_extensions.get_type_hints(kind, include_extras=True)
     return {
         name
         for name, hint in hints.items()
-        if get_origin(hint) is typing_extensions.Required
+        if str(get_origin(hint)).endswith(".Required")
         or (name in kind.__required_keys__ and kind.__total__)
     }
 
 
-def _members(kind: Any) -> list[Any]:
+def members_of(kind: Any) -> list[Any]:
     """What JSON of a type can be: of a union each member, but nothing of the SDK's own."""
-    origin = get_origin(kind)
+    origin: Any = get_origin(kind)
     if origin is Annotated:
-        return _members(get_args(kind)[0])
+        return members_of(get_args(kind)[0])
     if origin in {Union, UnionType}:
-        return [one for member in get_args(kind) for one in _members(member)]
+        return [one for member in get_args(kind) for one in members_of(member)]
     if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel | PathLike):
         return []
     if origin in {IO, PathLike}:  # what the SDK reads before it sends
@@ -93,67 +95,67 @@ def _members(kind: Any) -> list[Any]:
     return [kind]
 
 
-def _is_array(kind: Any) -> bool:
+def is_array(kind: Any) -> bool:
     arrays = {list, collections.abc.Iterable, collections.abc.Sequence}
     return get_origin(kind) in arrays or getattr(kind, "__name__", "") == "SequenceNotStr"
 
 
-def _element(kind: Any) -> Any:
+def element_of(kind: Any) -> Any:
     return get_args(kind)[0]
 
 
 def problems(value: Any, kind: Any, path: str = "") -> list[str]:
     """What keeps a value from being of a type; of a union, what does so for its nearest member."""
-    found = [_problems_of_one(value, member, path) for member in _members(kind)]
+    found = [_problems_of_one(value, member, path) for member in members_of(kind)]
     return min(found, key=len, default=[])
 
 
 def _problems_of_one(value: Any, kind: Any, path: str) -> list[str]:
     if typing_extensions.is_typeddict(kind):
         return _problems_of_object(value, kind, path)
-    if _is_array(kind):
+    if is_array(kind):
         if not isinstance(value, list):
-            return [f"{path} is no array"]
-        element = _element(kind)
+            return [f"{path} is no array"] * _FAR
+        element = element_of(kind)
         return [one for item in value for one in problems(item, element, f"{path}[]")]
     if get_origin(kind) is dict:
-        return [] if isinstance(value, dict) else [f"{path} is no object"]
+        return [] if isinstance(value, dict) else [f"{path} is no object"] * _FAR
     if get_origin(kind) is Literal:
         return [] if value in get_args(kind) else [f"{path} is {value!r}"]
     if kind is object or kind is Any:
         return []
     wanted = (int, float) if kind is float else kind
     is_one = isinstance(value, wanted) and (kind is bool or not isinstance(value, bool))
-    return [] if is_one else [f"{path} is {value!r}, no {kind}"]
+    return [] if is_one else [f"{path} is {value!r}, no {kind}"] * _FAR
 
 
 def _problems_of_object(value: Any, kind: Any, path: str) -> list[str]:
     if not isinstance(value, dict):
-        return [f"{path} is no object"]
+        return [f"{path} is no object"] * _FAR
     fields = fields_of(kind)
-    found = [f"{path}.{name} is missing" for name in _required(kind) - value.keys()]
+    found = [f"{path}.{name} is missing" for name in required_of(kind) - value.keys()]
     for name, one in value.items():
         if name not in fields:
-            found += [f"{path}.{name} is not of {kind.__name__}"] * 10
+            found += [f"{path}.{name} is not of {kind.__name__}"] * _FAR
         else:
             wrong = problems(one, fields[name], f"{path}.{name}")
-            found += wrong * 10 if name in {"type", "role"} else wrong
+            found += wrong * _FAR if name in {"type", "role"} else wrong
     return found
 
 
 def least(kind: Any, name: str = "") -> Any:
     """The least value of a type: of an object, what is required."""
-    (kind, *_) = _members(kind)
+    (kind, *_) = members_of(kind)
     if typing_extensions.is_typeddict(kind):
         fields = fields_of(kind)
-        needed = [one for one in fields if one in _required(kind) or one in _WANTED]
+        needed = [one for one in fields if one in required_of(kind) or one in _WANTED]
         return {one: least(fields[one], one) for one in needed}
     if get_origin(kind) is Literal:
         return get_args(kind)[0]
     if name in _SAMPLES and not problems(_SAMPLES[name], kind):
         return _SAMPLES[name]
-    if _is_array(kind):
-        return [least(_element(kind))]
+    if is_array(kind):
+        return [least(element_of(kind))]
     if get_origin(kind) is dict or kind is object:
         return {"k": "v"}
     return _SCALARS[kind]
@@ -161,14 +163,14 @@ def least(kind: Any, name: str = "") -> Any:
 
 def variations(kind: Any, name: str = "", depth: int = 0) -> Iterator[Variation]:
     """Each field of a type in turn, however deep, with each of its kinds of values."""
-    for member in _members(kind):
+    for member in members_of(kind):
         if typing_extensions.is_typeddict(member) and depth < _DEPTH_MAX:
             yield from _variations_of_object(member, depth)
         elif get_origin(member) is Literal:
             for one in get_args(member):
                 yield Variation(one, (), is_optional=False)
-        elif _is_array(member):
-            for one in variations(_element(member), "", depth + 1):
+        elif is_array(member):
+            for one in variations(element_of(member), "", depth + 1):
                 yield Variation([one.value], (0, *one.path), one.is_optional)
         elif member is not NoneType:
             yield Variation(least(member, name), (), is_optional=False)
@@ -176,7 +178,7 @@ def variations(kind: Any, name: str = "", depth: int = 0) -> Iterator[Variation]
 
 def _variations_of_object(kind: Any, depth: int) -> Iterator[Variation]:
     whole = least(kind)
-    required = _required(kind)
+    required = required_of(kind)
     yield Variation(whole, (), is_optional=False)
     for name, hint in fields_of(kind).items():
         for one in variations(hint, name, depth + 1):

@@ -22,7 +22,7 @@ from tests.wire.sdk_types import (
     pattern_of,
     variations,
 )
-from tests.wire.translating import BODIES, PAIRS, READ, RULES, WRITTEN, Object, translates
+from tests.wire.translating import BODIES, PAIRS, READ, RULES, WRITTEN, Object, outcome, translates
 
 BEYOND_THE_TYPES = {
     CHAT: {"messages[].reasoning_content", "messages[].reasoning_details"},
@@ -56,13 +56,6 @@ def without(body: Object, variation: Variation) -> Object:
         holder = holder[step]  # type: ignore[index]
     del holder[variation.path[-1]]  # type: ignore[arg-type]
     return bare
-
-
-def outcome(ours: str, theirs: str, body: Object) -> Object | MalformedRequest:
-    try:
-        return translates(ours, theirs, body)
-    except MalformedRequest as error:
-        return error
 
 
 def is_named(param: str | None, variation: Variation) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import proxy.wire.chat.fields
 import proxy.wire.messages.fields
 import proxy.wire.responses.fields
+from proxy.errors import MalformedRequest
 from proxy.wire.asks import read_model
 from proxy.wire.conversation import Conversation
 from proxy.wire.dialect import Ask
@@ -58,13 +59,11 @@ BODIES: Mapping[str, Object] = {
     },
 }
 """A small request of each dialect, with a tool, so that what is said of tools has a meaning."""
-_BEYOND_THE_TYPES = {
-    CHAT: {".messages[].reasoning_content", ".messages[].reasoning_details"},
-    MESSAGES: {".temperature", ".top_p", ".top_k"},
-    RESPONSES: {".input[].id"},
+_BEYOND = {
+    CHAT: {"reasoning_content", "reasoning_details"},
+    MESSAGES: {"temperature", "top_p", "top_k"},
+    RESPONSES: set(),
 }
-"""What other servers of a dialect have; what its older version had, in which we ask; and the id of
-reasoning, which OpenAI's own clients do not give back either."""
 
 
 def reads(name: str, body: bytes) -> Conversation:
@@ -94,7 +93,31 @@ def writes(name: str, conversation: Conversation) -> Object:
 def translates(ours: str, theirs: str, body: Object) -> Object:
     """A client's request, as the provider gets it: checked to be what its SDK's types say."""
     found = writes(theirs, reads(ours, json.dumps(body).encode()))
-    known = tuple(f"{field} " for field in _BEYOND_THE_TYPES[theirs])
-    wrong = [one for one in problems(found, REQUESTS[theirs]) if not one.startswith(known)]
+    wrong = problems(_as_typed(theirs, found), REQUESTS[theirs])
     assert not wrong, (wrong, found)
     return found
+
+
+def outcome(ours: str, theirs: str, body: Object) -> Object | MalformedRequest:
+    """The same, or how it is refused."""
+    try:
+        return translates(ours, theirs, body)
+    except MalformedRequest as error:
+        return error
+
+
+def _as_typed(name: str, body: Object) -> Object:
+    """Without what other servers of a dialect have, or its older version, in which we ask; and
+    with the ids of reasoning, which OpenAI's own clients do not give back either.
+    """
+    typed = {key: value for key, value in body.items() if key not in _BEYOND[name]}
+    if name == RESPONSES and isinstance(body["input"], list):
+        typed["input"] = [
+            {"id": "", **item} if item["type"] == "reasoning" else item for item in body["input"]
+        ]
+    if name == CHAT:
+        typed["messages"] = [
+            {key: value for key, value in message.items() if key not in _BEYOND[name]}
+            for message in body["messages"]
+        ]
+    return typed

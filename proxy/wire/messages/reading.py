@@ -5,7 +5,7 @@ Owns what each field means; `messages.fields` says what has no meaning elsewhere
 a schema, of an answer or a tool, is always a promise here, which others call strict.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from proxy.wire import seals
 from proxy.wire.conversation import (
@@ -36,7 +36,6 @@ _CHOICES = {
     "none": Choice.NONE,
 }
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
-_ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
 _OWN = "anthropic.messages"
 _FIELDS = {
     "output_tokens_max": "max_tokens",
@@ -56,10 +55,11 @@ def read_conversation(ask: Ask) -> Conversation:
     effort = config.choice("effort", _EFFORTS) if config else None
     choice, is_parallel = _read_choice(given)
     metadata = given.within("metadata")
+    system, turns = _read_messages(given)
     conversation = Conversation(
         model=ask.model,
-        turns=[_read_turn(message) for message in given.objects("messages")],
-        system=list(_read_texts(given, "system")),
+        turns=turns,
+        system=system,
         tools=[_read_tool(tool) for tool in given.objects("tools")],
         tool_choice=choice,
         is_parallel=is_parallel,
@@ -132,13 +132,25 @@ def _read_choice(given: Given) -> tuple[ToolChoice | None, bool | None]:
     return ToolChoice(_CHOICES[word], name), None if is_single is None else not is_single
 
 
-def _read_turn(message: Given) -> Turn:
-    role = _ROLES.get(message.kind("role"))
-    if role is None:
-        raise message.refusal_of_kind("role")
-    if role is Role.SYSTEM:
-        return Turn(role, list(_read_texts(message, "content")))
-    return Turn(role, list(_read_parts(message, role)))
+def _read_messages(given: Given) -> tuple[Sequence[Text], Sequence[Turn]]:
+    """The instructions before the first turn, and the turns."""
+    system = list(_read_texts(given, "system"))
+    turns: list[Turn] = []
+    for message in given.objects("messages"):
+        match message.kind("role"):
+            case "user":
+                turns.append(Turn(Role.USER, list(_read_parts(message, Role.USER))))
+            case "assistant":
+                turns.append(Turn(Role.ASSISTANT, list(_read_parts(message, Role.ASSISTANT))))
+            case "system":
+                texts = list(_read_texts(message, "content"))
+                if turns:
+                    turns.append(Turn(Role.SYSTEM, texts))
+                else:
+                    system += texts
+            case _:
+                raise message.refusal_of_kind("role")
+    return system, turns
 
 
 def _read_texts(given: Given, name: str) -> Iterator[Text]:
