@@ -25,6 +25,9 @@ Committer
     What carries all that a worker's writers have ready to the store, a batch at a time.
 Lane
     The way to one part of the store that may be away by itself. The committer has one for each.
+Passage, Courier
+    A request whose one answer passes through whole and is kept by nobody: embeddings, a count of
+    tokens; the one task that fetches that answer.
 Cursor
     A reader's place in a journal. A reader pulls; nobody pushes to it.
 Tail

@@ -23,6 +23,7 @@ from proxy.downstream.lanes.handshake import lanes_routes
 from proxy.downstream.metrics import metrics_routes
 from proxy.downstream.models import models_routes
 from proxy.downstream.operator import operator_routes
+from proxy.downstream.passing import passing_routes
 from proxy.downstream.problems import handle_error
 from proxy.downstream.responses import responses_routes
 from proxy.downstream.revocation import revoke, revoking
@@ -35,7 +36,8 @@ from proxy.observe import Names, Observer
 from proxy.policy.keys import Keyring
 from proxy.policy.routes import Routes
 from proxy.relay.ports import Clock, Entropy, Identity
-from proxy.relay.switchboard import Settings, Switchboard
+from proxy.relay.settings import Settings
+from proxy.relay.switchboard import Switchboard
 from proxy.relay.writer import Limits
 from proxy.store.opening import OpenStore, open_store
 from proxy.upstream.providers import Fleet
@@ -226,6 +228,7 @@ def _litestar(desk: Desk) -> Litestar:
     return Litestar(
         route_handlers=[
             *generate_routes(desk),
+            *passing_routes(desk),
             *streams_routes(desk),
             *responses_routes(desk, desk.dialects[OpenAIResponses.name]),
             *models_routes(desk),

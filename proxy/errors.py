@@ -10,6 +10,7 @@
     │   ├── NotPermitted            403
     │   ├── StreamNotFound          404
     │   ├── ModelNotFound           404
+    │   ├── PassageNotOffered       404
     │   ├── RouteNotFound           404
     │   ├── MethodNotAllowed        405
     │   ├── NotAcceptable           406
@@ -220,6 +221,25 @@ class ModelNotFound(CallerError):
 
     def __str__(self) -> str:
         return f"The model {self.model[:100]!r} does not exist; GET /v1/models lists those that do."
+
+
+class PassageNotOffered(CallerError):
+    """The model's provider has answers alone, and not what was asked for."""
+
+    status = 404
+    code = "not_offered"
+
+    def __init__(self, model: str, what: str) -> None:
+        super().__init__(model, what)
+        self.model = model
+        self.what = what
+        self.param = "model"
+
+    def __str__(self) -> str:
+        return (
+            f"The provider of model {self.model[:100]!r} has no {self.what}; "
+            "ask for a model of another provider."
+        )
 
 
 class RouteNotFound(CallerError):

@@ -13,6 +13,7 @@ StreamId = NewType("StreamId", str)
 """``st_`` and 26 characters of ``[0-9a-z]``: more than 128 random bits (see `new_stream_id`)."""
 
 STREAM_ID_PATTERN = re.compile(r"st_[0-9a-z]{26}")
+_PASSAGE = "pass_"
 _ID_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ID_CHARS = 26  # 36**26 > 2**134: cannot be guessed
 
@@ -32,6 +33,16 @@ def new_stream_id(random_bytes: bytes) -> StreamId:
         number, rest = divmod(number, 36)
         chars.append(_ID_ALPHABET[rest])
     return StreamId("st_" + "".join(chars))
+
+
+def passage_id(random_bytes: bytes) -> StreamId:
+    """What stands in the ledger for a passage: no stream has such an id, so nobody can read it."""
+    return StreamId(_PASSAGE + new_stream_id(random_bytes))
+
+
+def is_passage(stream: StreamId) -> bool:
+    """Whether it was made by `passage_id`."""
+    return stream.startswith(_PASSAGE)
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False, array_like=True):

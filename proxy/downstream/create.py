@@ -14,7 +14,7 @@ import msgspec
 from proxy.downstream.desk import Desk
 from proxy.downstream.holding import hold
 from proxy.downstream.named import not_kept, provider_of_previous
-from proxy.downstream.wishes import PASSED_ON_HEADERS, Wishes, read_wishes
+from proxy.downstream.wishes import Wishes, passed_on, read_wishes
 from proxy.errors import IdempotencyMismatch, MalformedRequest, StoreUnavailable
 from proxy.observe import Span
 from proxy.policy.keys import Principal
@@ -198,8 +198,7 @@ def _passed_on(call: Call, theirs: Dialect, birth: Birth) -> Sequence[tuple[str,
     traced = [] if call.span is None else call.span.passed_on(birth)
     if theirs is not call.dialect:
         return [*theirs.translated_headers, *traced]
-    headers = call.headers
-    return [*((name, headers[name]) for name in PASSED_ON_HEADERS if name in headers), *traced]
+    return [*passed_on(call.headers), *traced]
 
 
 async def _born(desk: Desk, stream: StreamId, within_s: float) -> State | None:

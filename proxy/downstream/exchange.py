@@ -31,7 +31,7 @@ def read_headers(scope: Scope) -> dict[str, str]:
 
 
 def read_query(scope: Scope, *, repeatable: frozenset[str] = frozenset()) -> dict[str, str]:
-    """The query parameters; of repeatable ones the last.
+    """The query parameters; what repeatable ones say is joined by commas.
 
     Raises `MalformedRequest` when another stands there twice.
     """
@@ -44,7 +44,9 @@ def read_query(scope: Scope, *, repeatable: frozenset[str] = frozenset()) -> dic
         )
     except ValueError as error:
         raise MalformedRequest("The query string cannot be read.") from error
-    query = dict(pairs)
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        query[name] = f"{query[name]},{value}" if name in query else value
     once = [name for name, _ in pairs if name not in repeatable]
     if len(set(once)) != len(once):
         raise MalformedRequest("A query parameter stands in the URL more than once.")

@@ -2,11 +2,14 @@
 
 A pattern such as ``gpt-*`` stands for what its provider says it has; that is asked for at most
 once in a while, and a provider that does not answer leaves its models out, not the list.
+Anthropic's list has pages: as large as its largest, unless the caller wants smaller ones. What
+surprises: every model is listed for every caller, for who speaks another dialect is translated for.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -18,14 +21,19 @@ from litestar.types import ASGIApp
 from proxy.downstream.auth import authenticate
 from proxy.downstream.describe import rfc3339
 from proxy.downstream.desk import Desk
-from proxy.downstream.exchange import Answer, json_answer, read_headers
-from proxy.errors import ModelNotFound, ProviderError
+from proxy.downstream.exchange import json_answer, read_headers, read_query
+from proxy.downstream.wishes import read_count
+from proxy.errors import MalformedRequest, ModelNotFound, ProviderError
 from proxy.policy.keys import Principal
 from proxy.policy.routes import is_allowed
 from proxy.relay.ports import Provider, ProviderModel
 
 _KEEP_S = 300.0
 """Chosen: a new model shows within minutes."""
+_LIFECYCLES = frozenset({"lifecycle", "lifecycle[]"})
+"""By which Anthropic's SDKs filter: all models here are active."""
+ANTHROPIC_LIMIT_MAX = 1000
+"""Of one page, as Anthropic has it."""
 _ASK_S = 5.0
 """How long a list waits for a provider."""
 
@@ -67,7 +75,10 @@ def models_routes(desk: Desk) -> list[HTTPRouteHandler]:
         headers = read_headers(request.scope)
         principal = authenticate(desk, headers)
         models = await _usable(desk, catalogue, principal)
-        return _list_answer(models, is_anthropic="anthropic-version" in headers)
+        if "anthropic-version" in headers:
+            query = read_query(request.scope, repeatable=_LIFECYCLES)
+            return json_answer(200, anthropic_page(models, query))
+        return json_answer(200, {"object": "list", "data": [_openai(model) for model in models]})
 
     @get("/v1/models/{model:path}")
     async def get_model(request: Request, model: FromPath[str]) -> ASGIApp:  # type: ignore[type-arg]
@@ -101,18 +112,40 @@ async def _usable(desk: Desk, catalogue: Catalogue, principal: Principal) -> lis
     return list(found.values())
 
 
-def _list_answer(models: Sequence[ProviderModel], *, is_anthropic: bool) -> Answer:
-    if not is_anthropic:
-        return json_answer(200, {"object": "list", "data": [_openai(model) for model in models]})
-    return json_answer(
-        200,
-        {
-            "data": [_anthropic(model) for model in models],
-            "has_more": False,
-            "first_id": models[0].id if models else None,
-            "last_id": models[-1].id if models else None,
-        },
-    )
+class AnthropicPage(msgspec.Struct, frozen=True):
+    """A page of models. Its first and last ids are the cursors to the pages around it."""
+
+    data: list["AnthropicModel"]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+def anthropic_page(models: Sequence[ProviderModel], query: Mapping[str, str]) -> AnthropicPage:
+    """The page that a query asks for. Raises `MalformedRequest`, which names the parameter."""
+    limit = read_count(query, "limit", default=ANTHROPIC_LIMIT_MAX, high=ANTHROPIC_LIMIT_MAX)
+    wanted = [query[name] for name in _LIFECYCLES if name in query]
+    if wanted and "active" not in ",".join(wanted).split(","):
+        models = ()
+    begin, end = 0, len(models)
+    if "before_id" in query:
+        end = _place(models, query, "before_id")
+        begin, has_more = max(0, end - limit), end > limit
+    else:
+        if "after_id" in query:
+            begin = _place(models, query, "after_id") + 1
+        has_more = end - begin > limit
+        end = min(end, begin + limit)
+    page = [_anthropic(model) for model in models[begin:end]]
+    first, last = (page[0].id, page[-1].id) if page else (None, None)
+    return AnthropicPage(page, has_more, first, last)
+
+
+def _place(models: Sequence[ProviderModel], query: Mapping[str, str], name: str) -> int:
+    for place, model in enumerate(models):
+        if model.id == query[name]:
+            return place
+    raise MalformedRequest(f"{name} is no model of this list.", param=name)
 
 
 class _OpenAIModel(msgspec.Struct):
@@ -122,16 +155,25 @@ class _OpenAIModel(msgspec.Struct):
     object: str = "model"
 
 
-class _AnthropicModel(msgspec.Struct):
+class AnthropicModel(msgspec.Struct, frozen=True):
+    """With every field that the SDKs' types have. What nobody knows is null, as it may be."""
+
     id: str
     display_name: str
     created_at: str
-    type: str = "model"
+    type: Literal["model"] = "model"
+    lifecycle: Literal["active"] = "active"
+    capabilities: None = None
+    deprecated_at: None = None
+    line: None = None
+    max_input_tokens: None = None
+    max_tokens: None = None
+    retires_at: None = None
 
 
 def _openai(model: ProviderModel) -> _OpenAIModel:
     return _OpenAIModel(model.id, model.created, model.owned_by or "midstream")
 
 
-def _anthropic(model: ProviderModel) -> _AnthropicModel:
-    return _AnthropicModel(model.id, model.id, rfc3339(model.created))
+def _anthropic(model: ProviderModel) -> AnthropicModel:
+    return AnthropicModel(model.id, model.id, rfc3339(model.created))

@@ -15,6 +15,7 @@ from proxy.downstream.schema_dialects import dialect_schemas
 from proxy.downstream.schema_errors import BOTH_SHAPES, failures, responses
 from proxy.downstream.schema_lanes import lanes_paths
 from proxy.downstream.schema_operations import paths
+from proxy.downstream.schema_passing import passing_paths, passing_schemas
 from proxy.downstream.schema_quotas import quota_header_definitions, usage_path
 from proxy.downstream.schema_responses import responses_paths
 from proxy.downstream.schema_websocket import websocket_paths
@@ -58,7 +59,7 @@ def _document() -> Json:
         "security": [{"bearer": []}, {"apiKey": []}, {}],
         "paths": _paths(),
         "components": {
-            "schemas": _once(schemas(), dialect_schemas(), dashboard_schemas()),
+            "schemas": _once(schemas(), dialect_schemas(), passing_schemas(), dashboard_schemas()),
             "headers": headers() | quota_header_definitions(),
             "responses": _elsewhere(),
             "securitySchemes": _security_schemes(),
@@ -83,6 +84,7 @@ def _paths() -> dict[str, Json]:
         asking_paths(all_dialects().values()),
         paths(),
         responses_paths(),
+        passing_paths(),
         usage,
         websocket_paths(),
         lanes_paths(),
@@ -96,6 +98,7 @@ def _paths() -> dict[str, Json]:
 def _tags() -> list[Json]:
     said = {
         "Answers": "Ask for an answer.",
+        "Passages": "Ask for what passes through whole, and is not kept.",
         "Streams": "Read, resume, stop and list answers.",
         "Models": "What can be asked.",
         "Operation": "For those who run the proxy.",

@@ -70,7 +70,7 @@ def dashboard_headers(kind: Literal["page", "events"]) -> Json:
     return _refer("Content-Security-Policy" if kind == "page" else "X-Accel-Buffering")
 
 
-def failure_headers(status: str, *, may_name_a_stream: bool) -> Json:
+def failure_headers(status: str, *, may_name_a_stream: bool, may_be_limited: bool) -> Json:
     """The headers of an error."""
     found = _refer(*_OF_ALL, "X-Should-Retry", "Retry-After", "Retry-After-Ms")
     if status == "401":
@@ -79,6 +79,7 @@ def failure_headers(status: str, *, may_name_a_stream: bool) -> Json:
         found |= _refer("Upgrade", "Sec-WebSocket-Version")
     if may_name_a_stream:
         found |= {name: _reference(name + _IF_ANY) for name in _OF_STREAMS}
+    if may_be_limited:
         found |= quota_headers()
     return found
 

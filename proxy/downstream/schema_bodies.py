@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from proxy.downstream.describe import StreamView
+from proxy.downstream.models import AnthropicPage
 from proxy.downstream.operator import WorkerList
 from proxy.downstream.streams import StreamList
 from proxy.downstream.usage import UsageView
@@ -69,7 +70,8 @@ def record(properties: Mapping[str, object], *, optional: frozenset[str] = froze
 def _generated() -> Json:
     """The Structs that are answered as they are, with what their types do not say."""
     _, components = msgspec.json.schema_components(
-        [StreamView, StreamList, WorkerList, UsageView], ref_template=SCHEMAS + "{name}"
+        [StreamView, StreamList, WorkerList, UsageView, AnthropicPage],
+        ref_template=SCHEMAS + "{name}",
     )
     say_more(components, "StreamView", _stream_details())
     say_more(components, "StreamItem", _stream_details() | _item_details())
@@ -242,22 +244,6 @@ def _models() -> Json:
         ),
         "OpenAIModelList": record(
             {"object": {"const": "list"}, "data": {"type": "array", "items": ref("OpenAIModel")}}
-        ),
-        "AnthropicModel": record(
-            {
-                "id": {"type": "string"},
-                "type": {"const": "model"},
-                "display_name": {"type": "string"},
-                "created_at": {"type": "string", "format": "date-time"},
-            }
-        ),
-        "AnthropicModelList": record(
-            {
-                "data": {"type": "array", "items": ref("AnthropicModel")},
-                "has_more": {"const": False},
-                "first_id": {"type": ["string", "null"]},
-                "last_id": {"type": ["string", "null"]},
-            }
         ),
     }
 

@@ -11,7 +11,7 @@ def dialect_schemas() -> Json:
     return {**_requests(), **_answers(), **_errors()}
 
 
-def _open(properties: Json, *required: str, of: str) -> Json:
+def of_others(properties: Json, *required: str, of: str) -> Json:
     """An object of somebody else's, which may have any field besides."""
     return {
         "type": "object",
@@ -57,21 +57,22 @@ def _requests() -> Json:
         },
     }
     return {
-        "ChatRequest": _open(chat, "model", "messages", of="OpenAI's Chat Completions"),
-        "ResponsesRequest": _open(response, "model", of="OpenAI's Responses"),
-        "MessagesRequest": _open(
+        "ChatRequest": of_others(chat, "model", "messages", of="OpenAI's Chat Completions"),
+        "ResponsesRequest": of_others(response, "model", of="OpenAI's Responses"),
+        "MessagesRequest": of_others(
             messages, "model", "messages", "max_tokens", of="Anthropic's Messages"
         ),
     }
 
 
+def asked_model() -> Json:
+    """The one field of every request."""
+    model = {"type": "string", "minLength": 1, "description": "A model of `GET /v1/models`."}
+    return {"model": model}
+
+
 def _asked() -> Json:
-    return {
-        "model": {
-            "type": "string",
-            "minLength": 1,
-            "description": "A model of `GET /v1/models`.",
-        },
+    return asked_model() | {
         "messages": {"type": "array", "description": "The conversation so far."},
         "stream": {
             "type": ["boolean", "null"],
@@ -108,9 +109,9 @@ def _answers() -> Json:
         "usage": {"type": "object"},
     }
     return {
-        "ChatCompletion": _open(chat, "choices", of="OpenAI's Chat Completions"),
-        "Response": _open(response, "id", "status", "output", of="OpenAI's Responses"),
-        "Message": _open(message, "content", of="Anthropic's Messages"),
+        "ChatCompletion": of_others(chat, "choices", of="OpenAI's Chat Completions"),
+        "Response": of_others(response, "id", "status", "output", of="OpenAI's Responses"),
+        "Message": of_others(message, "content", of="Anthropic's Messages"),
     }
 
 

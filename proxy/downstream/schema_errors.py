@@ -65,14 +65,17 @@ def of_making_an_answer() -> list[Failure]:
             errors.ProviderTruncated,
             errors.ProviderGarbled,
         ),
-        *_of_quotas(),
-        *_of_the_provider(),
+        *of_quotas(),
+        *of_the_provider(),
         *_of_a_stop(),
     ]
 
 
 def responses(
-    found: Iterable[Failure], *shapes: str, may_name_a_stream: bool = False
+    found: Iterable[Failure],
+    *shapes: str,
+    may_name_a_stream: bool = False,
+    may_be_limited: bool = False,
 ) -> dict[str, Json]:
     """A response for each status of `found`, with an error of one of `shapes` in its body."""
     by_status: dict[str, list[Failure]] = {}
@@ -81,7 +84,11 @@ def responses(
     return {
         status: {
             "description": "\n".join(_line(failure) for failure in by_status[status]),
-            "headers": failure_headers(status, may_name_a_stream=may_name_a_stream),
+            "headers": failure_headers(
+                status,
+                may_name_a_stream=may_name_a_stream,
+                may_be_limited=may_be_limited or may_name_a_stream,
+            ),
             "content": {JSON: {"schema": any_of(*shapes, *_passed_on(by_status[status]))}},
         }
         for status in sorted(by_status)
@@ -117,6 +124,7 @@ def _meanings() -> dict[type[MidstreamError], str]:
         errors.PreviousResponseUnknown: "`previous_response_id` names no response of the caller's "
         "that is kept here.",
         errors.ModelNotFound: "there is no such model, or the key may not use it.",
+        errors.PassageNotOffered: "the provider of the model has not what is asked for.",
         errors.RouteNotFound: "there is nothing at this path.",
         errors.MethodNotAllowed: "the path exists, but not for this method.",
         errors.NotAcceptable: "`Accept` allows neither `application/json` nor `text/event-stream`.",
@@ -148,7 +156,7 @@ def _meanings() -> dict[type[MidstreamError], str]:
     }
 
 
-def _of_quotas() -> list[Failure]:
+def of_quotas() -> list[Failure]:
     """How a limit says no: two codes of one class, by how long it does."""
     return [
         Failure(
@@ -165,7 +173,7 @@ def _of_quotas() -> list[Failure]:
     ]
 
 
-def _of_the_provider() -> list[Failure]:
+def of_the_provider() -> list[Failure]:
     """Statuses that pass from the provider, with its code and its body."""
     said = {
         "400": "the provider refuses the request as it is.",

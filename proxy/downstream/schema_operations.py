@@ -21,6 +21,7 @@ from proxy.downstream.schema_errors import (
 from proxy.downstream.schema_parameters import (
     caller_dialect,
     listing,
+    model_pages,
     model_path,
     resume,
     stream_path,
@@ -168,14 +169,15 @@ def _list_streams() -> Json:
 
 
 def _list_models() -> Json:
-    found = answer("All of them.", {JSON: any_of("OpenAIModelList", "AnthropicModelList")})
+    found = answer("All of them.", {JSON: any_of("OpenAIModelList", "AnthropicPage")})
     return {
         "operationId": "listModels",
         "tags": ["Models"],
         "summary": "The models that the key may use",
         "description": "A configured pattern stands for the models that its provider says it has.",
-        "parameters": [caller_dialect()],
-        "responses": {"200": found} | responses(of_authentication(), *BOTH_SHAPES),
+        "parameters": [*model_pages(), caller_dialect()],
+        "responses": {"200": found}
+        | responses([*of_authentication(), *failures(errors.MalformedRequest)], *BOTH_SHAPES),
     }
 
 

@@ -5,6 +5,7 @@ What surprises: OpenAPI knows `Authorization` and `Accept` only as credentials a
 neither is a parameter here.
 """
 
+from proxy.downstream.models import ANTHROPIC_LIMIT_MAX
 from proxy.downstream.schema_bodies import Json, event_id, stream_id
 from proxy.downstream.wishes import PASSED_ON_HEADERS
 from proxy.stream import EVENT_ID_MAX, Ending
@@ -94,6 +95,18 @@ def model_path() -> Json:
         {"type": "string", "minLength": 1, "examples": ["demo"]},
         "The name of a model, as it stands in the list. It may contain slashes.",
     )
+
+
+def model_pages() -> list[Json]:
+    """Which page of Anthropic's list."""
+    asked = "Anthropic's alone: the whole list has no pages."
+    bounds = {"type": "integer", "minimum": 1, "maximum": ANTHROPIC_LIMIT_MAX}
+    return [
+        _query("limit", bounds | {"default": ANTHROPIC_LIMIT_MAX}, f"How many. {asked}"),
+        _query("after_id", {"type": "string"}, f"Those after this model. {asked}"),
+        _query("before_id", {"type": "string"}, f"Those before it, and it wins. {asked}"),
+        _query("lifecycle[]", {"type": "string"}, f"All models are `active`. {asked}"),
+    ]
 
 
 # --- headers of a call that makes an answer -----------------------------------------------------

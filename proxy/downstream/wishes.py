@@ -4,7 +4,7 @@ Each is checked here, once, and what is not right is refused by name.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -20,6 +20,11 @@ _GRACE_S_MAX = 86_400
 
 PASSED_ON_HEADERS = ("anthropic-version", "anthropic-beta", "openai-beta")
 """The client's headers that go on to a provider."""
+
+
+def passed_on(headers: Mapping[str, str]) -> Sequence[tuple[str, str]]:
+    """Those of `PASSED_ON_HEADERS` that are there."""
+    return [(name, headers[name]) for name in PASSED_ON_HEADERS if name in headers]
 
 
 class Wishes(msgspec.Struct, frozen=True):

@@ -154,9 +154,10 @@ class Counts:
         lasted = self.distribution("midstream_stream_duration_seconds", provider, model)
         lasted.add(round(max(lasted_s, 0) * 1_000_000))
         if usage is not None:
-            self._used(birth, usage)
+            self.used(birth, usage)
 
-    def _used(self, birth: Birth, usage: Usage) -> None:
+    def used(self, birth: Birth, usage: Usage) -> None:
+        """Tokens, of a stream or a passage that is over."""
         provider, model = self.provider(birth.provider), self.model(birth.model)
         owner = self.owner(birth.owner)
         for kind, tokens in (

@@ -163,6 +163,12 @@ class Observer:
         owner = counts.owner(birth.owner)
         counts.add("midstream_owner_cost_microdollars_total", owner, count=microdollars)
 
+    def passed(self, birth: Birth, usage: Usage | None, microdollars: int) -> None:
+        """A passage is over. What it has used is None where its provider did nothing."""
+        if usage is not None:
+            self.counts.used(birth, usage)
+            self.charged(birth, microdollars)
+
     def refused(self, kind: str, pool: str) -> None:
         """A limit refused a create. Both are names of the config."""
         self.counts.add("midstream_quota_refusals_total", self.counts.pool(pool), kind)

@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 from proxy.errors import StoreUnavailable
 
+_TRIES_S = (0.1, 0.5, 2.0)
+"""Pauses between tries of what is worth several; after that the sweep does it."""
+
 
 class Errands:
     """Runs inside one task group.
@@ -27,3 +30,14 @@ class Errands:
             await job
         except StoreUnavailable:
             self.on_trouble()
+
+    async def insist(self, job: Callable[[], Awaitable[None]]) -> None:
+        """Do `job`, a few times if the store is away. Each call of it is one try."""
+        for pause_s in (*_TRIES_S, None):
+            try:
+                await job()
+            except StoreUnavailable:
+                if pause_s is not None:
+                    await asyncio.sleep(pause_s)
+            else:
+                return

@@ -8,7 +8,7 @@ This is longer than a file should be because who builds a store or a provider re
 """
 
 import enum
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -232,6 +232,8 @@ class Admission(msgspec.Struct, frozen=True):
     """All that it has to pass. No two have the same pool and kind."""
     ask: Ask = Ask()
     """What it may use at most, and holds until it is settled."""
+    is_listed: bool = True
+    """Whether `Ledger.list` shows it. Not of a passage, which nobody can read."""
 
 
 class Admitted(NamedTuple):
@@ -436,6 +438,17 @@ class Provider(Protocol):
         end. Raises only `ProviderError`s (and cancellation), from entering and from
         iterating.
         """
+        ...
+
+    @property
+    def passages(self) -> Collection[str]:
+        """The names of those `wire.passages` that it has."""
+        ...
+
+    def fetch(
+        self, passage: str, request: UpstreamRequest
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Ask for one of its passages. Else as `stream`, but for a body that says it is JSON."""
         ...
 
     async def models(self) -> Sequence[ProviderModel]:

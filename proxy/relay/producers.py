@@ -1,7 +1,7 @@
 """All producers of one process: how a stream is made, and what is done when it has ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from proxy.errors import (
@@ -40,8 +40,6 @@ from proxy.relay.tally import Tally
 from proxy.relay.writer import Limits, Writer
 from proxy.stream import Birth, Ending, State, StreamId
 
-_SETTLE_TRIES_S = (0.1, 0.5, 2.0)
-"""Pauses between tries to tell the ledger of an end, or of what did not begin."""
 _ENTER_EVERY_S = 1.0
 """Between tries to enter a stream that began without the ledger."""
 _DRAIN_EVERY_S = 0.1
@@ -204,7 +202,7 @@ class Producers(Mapping[StreamId, Producer]):
                 await self._ledger.release(birth.owner, birth.idempotency_key, birth.id)
             await self._ledger.forget(birth.id, birth.owner, birth.tag)
 
-        await self._insist(take_back)
+        await self._errands.insist(take_back)
 
     def _writer(self, birth: Birth, *, epoch: int, tail: Tail) -> Writer:
         writer = Writer(
@@ -234,7 +232,9 @@ class Producers(Mapping[StreamId, Producer]):
         has_ended = writer.phase is Phase.ENDED or writer.tail.is_erased
         self._tell_end(producer, use_of(producer.state()) if has_ended else None)
         if has_ended:
-            await self._insist(partial(settle, self._ledger, writer.birth.id, producer.state()))
+            await self._errands.insist(
+                partial(settle, self._ledger, writer.birth.id, producer.state())
+            )
         ending = writer.tail.ending
         self.tally.ended(writer.birth, ending, writer.problem, events=writer.last_id)
         del self._running[writer.birth.id]
@@ -269,21 +269,10 @@ class Producers(Mapping[StreamId, Producer]):
                 share = writer.tail.unread / writer.last_id
                 self._observer.stream_unread(writer.birth, writer.usage, share)
 
-    async def _insist(self, tell: Callable[[], Awaitable[None]]) -> None:
-        """Tell the store, a few times if need be; after that the sweep finds the stream."""
-        for pause_s in (*_SETTLE_TRIES_S, None):
-            try:
-                await tell()
-            except StoreUnavailable:
-                if pause_s is not None:
-                    await asyncio.sleep(pause_s)
-            else:
-                return
-
     async def drain(
-        self, drain_s: float, hurry: Callable[[], bool], readers: Callable[[], int]
+        self, drain_s: float, hurry: Callable[[], bool], others: Callable[[], int]
     ) -> None:
-        """Wait for the streams that run, and for `readers()`; then end them as `interrupted`.
+        """Wait for the streams that run, and for `others()`; then end them as `interrupted`.
 
         Waits at most `drain_s`, and no longer once `hurry()` is true.
         """
@@ -291,7 +280,7 @@ class Producers(Mapping[StreamId, Producer]):
         until = loop.time() + drain_s
         if self._running and drain_s > 0:
             self._observer.draining(len(self._running), drain_s)
-        while (self._running or readers()) and loop.time() < until and not hurry():  # noqa: ASYNC110 - a signal
+        while (self._running or others()) and loop.time() < until and not hurry():  # noqa: ASYNC110 - a signal
             await asyncio.sleep(_DRAIN_EVERY_S)
         for producer in list(self._running.values()):
             producer.stop(Ending.INTERRUPTED, "its worker was stopped")

@@ -23,7 +23,7 @@ from proxy.relay.lifecycle import Phase
 from proxy.relay.ports import Alive, Clock, Journal, Ledger
 from proxy.relay.tally import Tally
 from proxy.relay.writer import Writer
-from proxy.stream import Ending, Event, State, StreamId
+from proxy.stream import Ending, Event, State, StreamId, is_passage
 from proxy.wire.dialect import Dialect, SoFar
 
 _EVERY_S = 0.5
@@ -180,10 +180,15 @@ class Sweep:
             await settle(self._ledger, writer.birth.id, state)
 
     async def _settle_ended(self, streams: list[StreamId]) -> None:
-        """Streams whose worker died after the end, but before it told the ledger."""
+        """Streams whose worker died after the end, but before it told the ledger.
+
+        A passage whose worker died has no journal to tell what it used: all that it held.
+        """
         states = await self._journal.states(streams)
         for stream, state in zip(streams, states, strict=True):
-            if state is None or state.ending is not None or state.is_erased:
+            if is_passage(stream):
+                await self._ledger.settle(stream, None)
+            elif state is None or state.ending is not None or state.is_erased:
                 await settle(self._ledger, stream, state)
 
 

@@ -8,12 +8,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
-import msgspec
-
 from proxy.errors import AheadOfStream, StreamGone, StreamNotFound
 from proxy.observe import Observer
 from proxy.policy.quotas import Limit, Standing
 from proxy.relay.committer import Committer
+from proxy.relay.couriers import Couriers
 from proxy.relay.cursor import Cursor
 from proxy.relay.errands import Errands
 from proxy.relay.lifecycle import Phase
@@ -33,9 +32,9 @@ from proxy.relay.producer import Producer, Work
 from proxy.relay.producers import Producers
 from proxy.relay.readers import Readers, Transport
 from proxy.relay.reporter import Reporter
+from proxy.relay.settings import Settings
 from proxy.relay.sweep import Sweep
-from proxy.relay.writer import Limits
-from proxy.stream import Birth, Ending, State, StreamId, new_stream_id
+from proxy.stream import Birth, Ending, State, StreamId, new_stream_id, passage_id
 from proxy.wire.dialect import Dialect
 
 _AHEAD_S = 2.0
@@ -43,17 +42,6 @@ _AHEAD_S = 2.0
 _AHEAD_EVERY_S = 0.1
 _CANCEL_WAIT_S = 5.0
 """How long a cancel waits for the ending it caused."""
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """What the heart is told by the config."""
-
-    lease_s: float
-    grace_s: float
-    """How long a producer keeps what the store does not take."""
-    heartbeat_s: float
-    streams_max: int
-    limits: Limits
 
 
 class Switchboard:
@@ -93,6 +81,8 @@ class Switchboard:
             streams_max=settings.streams_max,
             lease_s=settings.lease_s,
         )
+        self.couriers = Couriers(ledger, observer, errands, settings)
+        """What passes through whole: see `Couriers.send`."""
         self._sweep = Sweep(
             journal,
             ledger,
@@ -117,6 +107,7 @@ class Switchboard:
             forever = [
                 tasks.create_task(self._committer.run()),
                 tasks.create_task(self._committer.keep_leases()),
+                tasks.create_task(self.couriers.keep_leases()),
                 tasks.create_task(self._sweep.run()),
                 tasks.create_task(self._readers.keep_presence()),
             ]
@@ -131,12 +122,15 @@ class Switchboard:
     async def drain(self, drain_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
         """Take no new streams; send on whoever can resume elsewhere; let the others finish.
 
-        Returns when no stream runs here and no reader is bound to its line, or after `drain_s`,
-        or when `hurry()` is true; what then still runs is ended as `interrupted`.
+        Returns when no stream runs here, no passage, and no reader is bound to its line, or after
+        `drain_s`, or when `hurry()` is true; what then still runs is ended as `interrupted`.
         """
-        self._producers.is_draining = True
+        self._producers.is_draining = self.couriers.is_draining = True
         self._readers.send_away(bound_too=False)
-        await self._producers.drain(drain_s, hurry, readers=lambda: self._readers.bound)
+        await self._producers.drain(
+            drain_s, hurry, others=lambda: self._readers.bound + len(self.couriers)
+        )
+        self.couriers.stop()
 
     def send_readers_away(self) -> None:
         """Let every reader look up and see that it is sent away. It resumes elsewhere, or later."""
@@ -167,6 +161,10 @@ class Switchboard:
         """An id nobody can guess."""
         return new_stream_id(self._entropy.random_bytes(20))
 
+    def new_passage_id(self) -> StreamId:
+        """The same, of what is no stream."""
+        return passage_id(self._entropy.random_bytes(20))
+
     async def start(self, birth: Birth, work: Work, claim: Claim | None) -> Producer | Repeat:
         """See `Producers.start`."""
         return await self._producers.start(birth, work, claim)
@@ -185,8 +183,9 @@ class Switchboard:
         return state
 
     def providers_in_use(self) -> set[Provider]:
-        """Whom the producers of this process are reading."""
-        return {producer.work.provider for producer in self._producers.values()}
+        """Whom this process is asking."""
+        read = {producer.work.provider for producer in self._producers.values()}
+        return read | self.couriers.providers()
 
     def producer(self, stream: StreamId) -> Producer | None:
         """The producer of a stream, if it is here."""

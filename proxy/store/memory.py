@@ -414,12 +414,13 @@ class MemoryLedger:
                 admission.stream, claim.fingerprint, now, now + admission.keep_s
             )
         self._store.purge()
-        self._store.entries[admission.stream] = Entry(
-            admission.owner,
-            admission.tag,
-            int(admission.created_at * 1_000_000),
-            now + admission.keep_s,
-        )
+        if admission.is_listed:
+            self._store.entries[admission.stream] = Entry(
+                admission.owner,
+                admission.tag,
+                int(admission.created_at * 1_000_000),
+                now + admission.keep_s,
+            )
         self._store.running[admission.stream] = now + self._lease_s
         return Admitted(meters.standings(limits, now))
 

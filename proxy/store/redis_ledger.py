@@ -69,7 +69,7 @@ class RedisLedger:
         """See `Ledger.admit`. The same stream again is a retry, and no repeat."""
         owner, tag, claim = admission.owner, admission.tag, admission.claim
         limits, ask = admission.limits, admission.ask
-        lists = _lists_of(owner, tag)
+        lists = _lists_of(owner, tag) if admission.is_listed else ()
         reply = await self._calls.call(
             self._scripts["admit"].call(
                 [

@@ -15,6 +15,7 @@ import msgspec
 from proxy import config
 from proxy.relay.ports import ProviderModel
 from proxy.upstream.remote import RemoteProvider, Said
+from proxy.wire.passages import COUNT_TOKENS
 
 _NO_KEY = "none"
 """Without one the SDK would look for credentials in files and on the network. It is not sent."""
@@ -44,6 +45,7 @@ class AnthropicProvider(RemoteProvider):
 
     ask_paths: ClassVar[Mapping[str, str]] = {"anthropic.messages": "/v1/messages"}
     models_path = "/v1/models?limit=1000"
+    passages: ClassVar[Mapping[str, str]] = {COUNT_TOKENS.name: "/v1/messages/count_tokens"}
 
     def __init__(self, name: str, settings: config.AnthropicProvider) -> None:
         super().__init__(name, settings)

@@ -14,6 +14,7 @@ import openai
 from proxy import config
 from proxy.relay.ports import ProviderModel
 from proxy.upstream.remote import RemoteProvider, Said
+from proxy.wire.passages import EMBEDDINGS
 
 _NO_KEY = "none"
 """For the SDK, which wants one; it is not sent."""
@@ -47,6 +48,7 @@ class OpenAIProvider(RemoteProvider):
         "openai.responses": "/responses",
     }
     models_path = "/models"
+    passages: ClassVar[Mapping[str, str]] = {EMBEDDINGS.name: "/embeddings"}
 
     def __init__(self, name: str, settings: config.OpenAIProvider) -> None:
         super().__init__(name, settings)

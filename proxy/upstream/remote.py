@@ -57,6 +57,8 @@ class RemoteProvider:
     ask_paths: ClassVar[Mapping[str, str]]
     """Where it is asked, by dialect; the one that it prefers first."""
     models_path: ClassVar[str]
+    passages: ClassVar[Mapping[str, str]]
+    """The path of each that it has."""
 
     def __init__(self, name: str, settings: config.RemoteProvider) -> None:
         self.name = name
@@ -94,9 +96,22 @@ class RemoteProvider:
         headers = self._headers("text/event-stream", request.headers)
         body = _body(await self._send(self.ask_paths[request.dialect], request.body, headers))
         try:
-            _check(body)
+            _check(body, "text/event-stream", "an event stream")
             yield body
             await body.linger()
+        finally:
+            body.close()
+
+    @asynccontextmanager
+    async def fetch(
+        self, passage: str, request: UpstreamRequest
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """See `Provider.fetch`."""
+        headers = self._headers("application/json", request.headers)
+        body = _body(await self._send(self.passages[passage], request.body, headers))
+        try:
+            _check(body, "application/json", "JSON")
+            yield body
         finally:
             body.close()
 
@@ -229,9 +244,9 @@ def _body(response: httpx2.Response) -> Body:
     return body
 
 
-def _check(body: Body) -> None:
-    """Whether this can be a stream of events. Raises `ProviderGarbled`."""
+def _check(body: Body, content_type: str, what: str) -> None:
+    """Whether this can be what was asked for. Raises `ProviderGarbled`."""
     if body.content_encoding:
         raise ProviderGarbled(f"a body with content-encoding {body.content_encoding[:80]!r}")
-    if body.content_type not in {"text/event-stream", ""}:
-        raise ProviderGarbled(f"a body of type {body.content_type[:80]!r}, not an event stream")
+    if body.content_type not in {content_type, ""}:
+        raise ProviderGarbled(f"a body of type {body.content_type[:80]!r}, not {what}")

@@ -2,7 +2,8 @@
 
 For the demo, for tests and for load: no network, no clock but the event loop's, one timer for each
 event. A recording is a file of raw provider bytes, ``NAME.chat.sse``, ``NAME.responses.sse`` or
-``NAME.messages.sse``; the target's model is the NAME. What surprises: an event is due at a moment,
+``NAME.messages.sse``; or of what passes, ``NAME.embeddings.json`` or ``NAME.count_tokens.json``,
+which is one event. The target's model is the NAME. What surprises: an event is due at a moment,
 not after a pause, so a reader that was held up gets what it missed at once, as it would from a
 network.
 """
@@ -22,12 +23,14 @@ from proxy import config
 from proxy.errors import ConfigInvalid, ProviderRefused, ProviderTruncated
 from proxy.observe import Peer
 from proxy.relay.ports import Deadlines, ProviderModel, UpstreamRequest
+from proxy.wire.passages import PASSAGES
 
 _SUFFIXES = {
     "openai.chat": ".chat.sse",
     "openai.responses": ".responses.sse",
     "anthropic.messages": ".messages.sse",
 }
+_PASSAGE_SUFFIXES = {passage.name: f".{passage.name}.json" for passage in PASSAGES}
 _BLOCK = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)|.+", re.DOTALL)
 _DATA = re.compile(rb"(?:\A|[\r\n])data:")
 _ASKED_TO_WAIT = frozenset({429, 503, 529})
@@ -105,6 +108,7 @@ class ScriptedProvider:
         self._settings = settings
         self._pause_s = 1 / settings.events_per_s if settings.events_per_s else 0.0
         self._plays = dict(_read_recordings(name, settings))
+        self.passages = {kind for kind, _ in self._plays} & set(_PASSAGE_SUFFIXES)
 
     def dialects_for(self, model: str) -> Sequence[str]:
         """See `Provider.dialects_for`: those of the model's recordings."""
@@ -114,7 +118,22 @@ class ScriptedProvider:
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Provider.stream`."""
-        play = self._plays.get((request.dialect, request.model))
+        async with self._answer(request.dialect, request) as playing:
+            yield playing
+
+    @asynccontextmanager
+    async def fetch(
+        self, passage: str, request: UpstreamRequest
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """See `Provider.fetch`."""
+        async with self._answer(passage, request) as playing:
+            yield playing
+
+    @asynccontextmanager
+    async def _answer(
+        self, kind: str, request: UpstreamRequest
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        play = self._plays.get((kind, request.model))
         if play is None:
             said = f"There is no recording {request.model[:100]!r}."
             raise ProviderRefused(self.name, 404, code="model_not_found", message=said)
@@ -154,7 +173,7 @@ class ScriptedProvider:
 def _read_recordings(
     name: str, settings: config.ScriptedProvider
 ) -> Iterator[tuple[tuple[str, str], _Play]]:
-    """Dialect and model of each recording in the directory, and what is played for it."""
+    """Dialect (or passage) and model of each recording there is, and what is played for it."""
     folder: Traversable
     if settings.recordings is None:
         folder = importlib.resources.files("proxy.upstream") / "demo"
@@ -170,6 +189,11 @@ def _read_recordings(
                     events = split_events(file.read_bytes())
                     play = _with_fault(events, _FAULTS[dialect], settings)
                     yield (dialect, file.name.removesuffix(suffix)), play
+            for passage, suffix in _PASSAGE_SUFFIXES.items():
+                if file.name.endswith(suffix):
+                    is_empty = False
+                    play = _with_fault([file.read_bytes()], _FAULTS["openai.chat"], settings)
+                    yield (passage, file.name.removesuffix(suffix)), play
     except OSError as error:
         raise ConfigInvalid((f"{where}: {folder} cannot be read: {error.strerror}",)) from error
     if is_empty:

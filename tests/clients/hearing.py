@@ -21,12 +21,17 @@ How = Literal[
     "replay",
     "cancel",
     "delete",
+    "embeddings",
+    "count_tokens",
 ]
-"""The last five are of responses: by id, with `starting_after` where the body says so."""
+"""From `retrieve` to `delete` they are of responses: by id, with `starting_after` where the body says so."""
 
 
 class Question(msgspec.Struct, frozen=True):
-    """One call: `create` is unstreamed, `stream` is iterated, `helper` is the stream helper."""
+    """One call: `create` is unstreamed, `stream` is iterated, `helper` is the stream helper.
+
+    `embeddings` only OpenAI's SDKs have, `count_tokens` only Anthropic's.
+    """
 
     how: How
     body: dict[str, Any]

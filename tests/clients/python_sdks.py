@@ -79,6 +79,10 @@ def _ask_openai(client: openai.OpenAI, asked: Question, heard: Heard) -> None:
             heard.events.extend(map(seen, client.models.list()))
         case "model":
             heard.final = seen(client.models.retrieve(body["model"]))
+        case "embeddings":
+            heard.final = seen(client.embeddings.create(**body))
+        case "count_tokens":
+            raise AssertionError("openai has no such call")
 
 
 def _ask_anthropic(client: anthropic.Anthropic, asked: Question, heard: Heard) -> None:
@@ -97,6 +101,10 @@ def _ask_anthropic(client: anthropic.Anthropic, asked: Question, heard: Heard) -
             heard.events.extend(map(seen, client.models.list()))
         case "model":
             heard.final = seen(client.models.retrieve(body["model"]))
+        case "count_tokens":
+            heard.final = seen(client.messages.count_tokens(**body))
+        case "embeddings":
+            raise AssertionError("anthropic has no such call")
 
 
 # --- async ----------------------------------------------------------------------------------------
@@ -157,6 +165,10 @@ async def _ask_openai_async(client: openai.AsyncOpenAI, asked: Question, heard: 
                 heard.events.append(seen(model))
         case "model":
             heard.final = seen(await client.models.retrieve(body["model"]))
+        case "embeddings":
+            heard.final = seen(await client.embeddings.create(**body))
+        case "count_tokens":
+            raise AssertionError("openai has no such call")
 
 
 async def _ask_anthropic_async(
@@ -180,3 +192,7 @@ async def _ask_anthropic_async(
                 heard.events.append(seen(model))
         case "model":
             heard.final = seen(await client.models.retrieve(body["model"]))
+        case "count_tokens":
+            heard.final = seen(await client.messages.count_tokens(**body))
+        case "embeddings":
+            raise AssertionError("anthropic has no such call")

@@ -32,6 +32,10 @@ _PATHS: dict[str, Kind] = {
     "/v1/responses": "responses",
     "/v1/messages": "anthropic",
 }
+_PASSAGES = {
+    "/v1/embeddings": ".embeddings.json",
+    "/v1/messages/count_tokens": ".count_tokens.json",
+}
 _HEARTBEAT_WITHIN_S = 10.0
 _PACED = re.compile(rb'"model": ?"[^"]*~([^"]+)"')
 _BLOCK = re.compile(rb".*?(?:\n\n|\r\n\r\n)", re.DOTALL)
@@ -104,6 +108,9 @@ class RecordingServer:
 
     async def _play(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()
+        if request.path in _PASSAGES:
+            whole = RECORDINGS / f"{asked['model']}{_PASSAGES[request.path]}"
+            return web.Response(body=whole.read_bytes(), content_type="application/json")
         whole_name, _, pace_name = asked["model"].partition("~")
         name, _, events_max = whole_name.partition("!")
         file = RECORDINGS / f"{name}{ENDS[_PATHS[request.path]]}"

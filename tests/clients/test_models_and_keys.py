@@ -62,6 +62,27 @@ def test_a_key_sees_only_the_models_that_it_may_use(
     assert hidden.error.name == "NotFoundError"
 
 
+def test_a_list_in_small_pages_is_the_whole_list(mocked: Served) -> None:
+    with anthropic.Anthropic(base_url=mocked.url, api_key=APP_KEY) as client:
+        whole = [model.id for model in client.models.list()]
+        paged = [model.id for model in client.models.list(limit=2)]
+        last = client.models.list(limit=2, before_id=whole[-1])
+        active = [model.id for model in client.models.list(lifecycle=["active", "deprecated"])]
+        retired = client.models.list(lifecycle=["retired"])
+    assert len(whole) > 4
+    assert paged == active == whole
+    assert retired.data == []
+    assert [model.id for model in last.data] == whole[-3:-1]
+
+
+def test_every_caller_sees_the_models_of_all_dialects(mocked: Served) -> None:
+    with anthropic.Anthropic(base_url=mocked.url, api_key=APP_KEY) as client:
+        seen = {model.id for model in client.models.list()}
+    with openai.OpenAI(base_url=f"{mocked.url}/v1", api_key=APP_KEY) as other:
+        assert {model.id for model in other.models.list()} == seen
+    assert {name.partition("/")[0] for name in seen} == {"known", "mock.openai", "mock.anthropic"}
+
+
 class Wrong(NamedTuple):
     """What is asked, and what an SDK must raise for it."""
 

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from proxy.errors import MalformedRequest
@@ -211,6 +212,19 @@ def test_lists_are_paged_newest_first_by_owner_and_tag(backend: Backend, count: 
                         if owner in {None, a.owner} and tag in {None, a.tag}
                     ]
                     assert await list_all(there.ledger, owner, tag, count) == expected
+
+    run(test)
+
+
+def test_what_is_not_to_be_listed_is_on_no_list_and_runs_all_the_same(backend: Backend) -> None:
+    async def test() -> None:
+        hidden = msgspec.structs.replace(make_admission(tag="t"), is_listed=False)
+        async with backend.process(lease_s=0) as here:
+            assert await here.ledger.admit(hidden) == Admitted([])
+            for owner, tag in ((None, None), ("o", None), ("o", "t")):
+                assert await list_all(here.ledger, owner, tag, 10) == []
+            await backend.pass_time(0.01)
+            assert await here.ledger.overdue(10) == [hidden.stream]
 
     run(test)
 

@@ -45,6 +45,7 @@ ONE_OF_EACH: Sequence[MidstreamError] = (
     errors.StreamNotFound(),
     errors.ResponseNotFound("resp_1"),
     errors.ModelNotFound("m"),
+    errors.PassageNotOffered("m", "embeddings"),
     errors.RouteNotFound(),
     errors.MethodNotAllowed(),
     errors.NotAcceptable(),

@@ -11,15 +11,23 @@ from litestar import Litestar
 
 from proxy.policy.keys import digest
 from tests.downstream.promise import DOCUMENT, Answered, Client, check, running
+from tests.server import RECORDINGS
 
 SECRET = "ms_a-secret-of-this-test"
 ASKED = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100}
 """Fine for both dialects."""
+PASSING = ASKED | {"model": "played/base64", "input": "Hello"}
+"""Fine for everything that passes through whole, but for the model's name."""
 UNKNOWN = "st_0123456789abcdefghijklmnop"
 WEBSOCKETS = {"/v1/ws", "/v1/responses"}
 FOR_OPERATORS = {"/v1/workers", "/v1/dashboard/events", "/metrics", "/dashboard/grafana.json"}
 
-CONFIG = """
+CONFIG = f"""
+[providers.played]
+kind = "scripted"
+recordings = "{RECORDINGS}"
+[models."played/*"]
+targets = ["played/*"]
 [store]
 url = "memory://"
 [streams]
@@ -149,6 +157,36 @@ def test_an_answer_is_as_documented_whole_event_by_event_and_at_once(path: str) 
                 assert answered.status == status
                 check("POST", path, answered)
             assert streamed.headers["content-type"].startswith("text/event-stream")
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [("/v1/embeddings", "played/base64"), ("/v1/messages/count_tokens", "played/fourteen")],
+)
+def test_what_passes_through_is_as_documented_and_so_is_what_does_not(
+    path: str, model: str
+) -> None:
+    quota = f'{KEY}quota = "small"\n[quotas.small]\nrequests_per_minute = 1\n'
+    asked = PASSING | {"model": model}
+    cases = [
+        (asked, 200),
+        (asked, 429),
+        (asked | {"model": "demo"}, 404),
+        (asked | {"model": "nobody"}, 404),
+        (asked | {"model": 1}, 400),
+        ({"model": model}, 400),
+        (asked | {"user": "x" * 2000}, 413),
+    ]
+
+    async def ask() -> None:
+        async with running(CONFIG + quota) as client:
+            for body, status in cases:
+                answered = await client.ask("POST", path, body, {"x-api-key": SECRET})
+                assert answered.status == status, answered.body
+                check("POST", path, answered)
+                assert ("ratelimit" in answered.headers) == (status in {200, 429})
 
     asyncio.run(ask())
 
@@ -377,7 +415,7 @@ def test_whoever_has_no_key_or_asks_for_what_is_not_there_gets_what_is_documente
         async with running(CONFIG + KEY) as client:
             for method, path, call in calls:
                 target = re.sub(r"\{\w+\}", UNKNOWN, path)
-                body = ASKED | {"model": "none"} if "requestBody" in call else None
+                body = PASSING | {"model": "none"} if "requestBody" in call else None
                 answered = await client.ask(method, target, body)
                 assert answered.status == 401
                 check(method, path, answered)

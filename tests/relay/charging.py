@@ -32,6 +32,7 @@ class Told:
 
     name = "told"
     dialects = ("openai.chat", "anthropic.messages")
+    passages = ()
     deadlines = Deadlines()
     peer = Peer("told")
 
@@ -48,6 +49,13 @@ class Told:
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
         self.asked.append(request)
         yield self._chunks()
+
+    @asynccontextmanager
+    async def fetch(
+        self, passage: str, request: UpstreamRequest
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        raise AssertionError(f"nothing passes here: {passage} of {request.model}")
+        yield
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         for data in self.said:

@@ -3,7 +3,8 @@
 import random
 
 from proxy.relay.ports import Journal, Ledger
-from proxy.relay.switchboard import Settings, Switchboard
+from proxy.relay.settings import Settings
+from proxy.relay.switchboard import Switchboard
 from proxy.relay.writer import Limits
 from proxy.wire.dialects import all_dialects
 from tests.simulation.world import SeededEntropy, VirtualClock, silent_observer

@@ -10,7 +10,8 @@ from proxy.errors import QuotaExceeded, StoreUnavailable
 from proxy.policy.quotas import Ask, Kind, Limit
 from proxy.relay.ports import Admission, Admitted, Claim, Refused, Repeat, UpstreamRequest
 from proxy.relay.producer import Producer, Work
-from proxy.relay.switchboard import Settings, Switchboard
+from proxy.relay.settings import Settings
+from proxy.relay.switchboard import Switchboard
 from proxy.relay.writer import Limits
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.store.memory_meters import Meters

@@ -39,7 +39,8 @@ from proxy.relay.ports import (
     Watch,
 )
 from proxy.relay.producer import Work
-from proxy.relay.switchboard import Settings, Switchboard
+from proxy.relay.settings import Settings
+from proxy.relay.switchboard import Switchboard
 from proxy.relay.tail import Batch
 from proxy.relay.writer import Limits
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
@@ -290,6 +291,7 @@ class SaidProvider:
 
     name = "said"
     dialects = (CHAT, RESPONSES)
+    passages = ()
     deadlines = Deadlines(first_event_s=60, idle_s=30, total_s=600)
     peer = Peer("said")
 
@@ -315,6 +317,13 @@ class SaidProvider:
             yield self._chunks()
         finally:
             self.is_open = False
+
+    @asynccontextmanager
+    async def fetch(
+        self, passage: str, request: UpstreamRequest
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        raise AssertionError(f"nothing passes here: {passage} of {request.model}")
+        yield
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         waiting = b""

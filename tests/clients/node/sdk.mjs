@@ -29,6 +29,9 @@ const WAYS = {
     model: async (client, { model }, heard) => {
       heard.final = await client.models.retrieve(model);
     },
+    embeddings: async (client, body, heard) => {
+      heard.final = await client.embeddings.create(body);
+    },
   },
   responses: {
     create: async (client, body, heard) => {
@@ -85,6 +88,9 @@ const WAYS = {
     },
     model: async (client, { model }, heard) => {
       heard.final = await client.models.retrieve(model);
+    },
+    count_tokens: async (client, body, heard) => {
+      heard.final = await client.messages.countTokens(body);
     },
   },
 };
