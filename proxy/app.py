@@ -23,6 +23,7 @@ from proxy.downstream.metrics import metrics_routes
 from proxy.downstream.models import models_routes
 from proxy.downstream.operator import operator_routes
 from proxy.downstream.problems import handle_error
+from proxy.downstream.responses import responses_routes
 from proxy.downstream.revocation import revoke, revoking
 from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
@@ -38,6 +39,7 @@ from proxy.store.opening import OpenStore, open_store
 from proxy.upstream.providers import Fleet
 from proxy.wire.dialect import Dialect
 from proxy.wire.dialects import all_dialects
+from proxy.wire.responses import OpenAIResponses
 
 
 class WallClock:
@@ -205,6 +207,7 @@ def _litestar(desk: Desk) -> Litestar:
         route_handlers=[
             *generate_routes(desk),
             *streams_routes(desk),
+            *responses_routes(desk, desk.dialects[OpenAIResponses.name]),
             *models_routes(desk),
             *usage_routes(desk),
             *websocket_routes(desk),

@@ -5,6 +5,7 @@
     │   ├── MalformedRequest        400
     │   ├── MalformedEventId        400
     │   ├── ModelWithoutPrice       400
+    │   ├── PreviousResponseUnknown 400
     │   ├── NotAuthenticated        401
     │   ├── NotPermitted            403
     │   ├── StreamNotFound          404
@@ -12,6 +13,7 @@
     │   ├── RouteNotFound           404
     │   ├── MethodNotAllowed        405
     │   ├── NotAcceptable           406
+    │   ├── ResponseNotFound        404
     │   ├── AheadOfStream           409
     │   ├── StreamGone              410
     │   ├── BodyTooLarge            413
@@ -136,6 +138,20 @@ class ModelWithoutPrice(CallerError):
         )
 
 
+class PreviousResponseUnknown(CallerError):
+    """The answer that this one is to go on from is not known here, or is another owner's."""
+
+    code = "previous_response_not_found"
+    param = "previous_response_id"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"Previous response with id {self.name[:100]!r} not found."
+
+
 class NotAuthenticated(CallerError):
     """No key, or one that is not known, revoked or expired."""
 
@@ -172,6 +188,20 @@ class StreamNotFound(CallerError):
 
     def __str__(self) -> str:
         return "There is no such stream."
+
+
+class ResponseNotFound(CallerError):
+    """No answer of that name, or another owner's, or it is kept no longer: the same for all."""
+
+    status = 404
+    code = "response_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"Response with id {self.name[:100]!r} not found."
 
 
 class ModelNotFound(CallerError):

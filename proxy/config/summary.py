@@ -75,7 +75,8 @@ def _provider(provider: Provider) -> str:
             return f"scripted, plays {provider.recordings or 'the demo recordings'}{fault}"
         case RemoteProvider():
             source = f"key from {provider.api_key.source}" if provider.api_key else "without a key"
-            return f"{provider.kind} at {provider.base_url}, {source}"
+            spoken = f", asked in {' and '.join(provider.asked_in)}"
+            return f"{provider.kind} at {provider.base_url}, {source}{spoken}"
 
 
 def _route(route: Route) -> str:

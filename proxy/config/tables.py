@@ -156,11 +156,25 @@ class RemoteProvider(_Answering, frozen=True, kw_only=True):
     headers: dict[str, Secret] = msgspec.field(default_factory=dict)
 
 
+_OPENAI_URL = "https://api.openai.com/v1"
+
+
 class OpenAIProvider(RemoteProvider, frozen=True, kw_only=True):
     """``[providers.NAME]`` with ``kind = "openai"``."""
 
     kind = "openai"
-    base_url: BaseUrl = "https://api.openai.com/v1"
+    base_url: BaseUrl = _OPENAI_URL
+    dialects: (
+        Annotated[tuple[Literal["openai.chat", "openai.responses"], ...], Meta(min_length=1)] | None
+    ) = None
+
+    @property
+    def asked_in(self) -> tuple[str, ...]:
+        """The dialects it speaks, the preferred first. Servers like OpenAI mostly have but chat."""
+        if self.dialects is not None:
+            return tuple(dict.fromkeys(self.dialects))
+        is_openai = self.base_url.rstrip("/") == _OPENAI_URL
+        return ("openai.chat", "openai.responses") if is_openai else ("openai.chat",)
 
 
 class AnthropicProvider(RemoteProvider, frozen=True, kw_only=True):
@@ -168,6 +182,7 @@ class AnthropicProvider(RemoteProvider, frozen=True, kw_only=True):
 
     kind = "anthropic"
     base_url: BaseUrl = "https://api.anthropic.com"
+    asked_in: ClassVar[tuple[str, ...]] = ("anthropic.messages",)
 
 
 class ScriptedProvider(_Answering, frozen=True, kw_only=True):

@@ -13,13 +13,14 @@ import msgspec
 
 from proxy.downstream.desk import Desk
 from proxy.downstream.holding import hold
+from proxy.downstream.named import not_kept, provider_of_previous
 from proxy.downstream.wishes import PASSED_ON_HEADERS, Wishes, read_wishes
 from proxy.errors import IdempotencyMismatch, StoreUnavailable
 from proxy.policy.keys import Principal
 from proxy.policy.quotas import Standing
-from proxy.relay.ports import Claim, Provider, UpstreamRequest
+from proxy.relay.ports import Claim, UpstreamRequest
 from proxy.relay.producer import Producer, Work
-from proxy.stream import Birth, State, StreamId
+from proxy.stream import Birth, Detach, State, StreamId
 from proxy.wire.answer import Making
 from proxy.wire.dialect import Ask, Dialect, Translator
 from proxy.wire.translation import translated, translation
@@ -81,9 +82,14 @@ def read_call(
 async def create(desk: Desk, call: Call) -> Made:
     """See the module. Nothing has reached a provider when it raises."""
     key = call.wishes.idempotency_key
+    pinned: str | None = None
+    if call.ask.previous is not None:
+        pinned = await provider_of_previous(
+            desk, call.principal, call.ask.previous, call.dialect.name
+        )
     claim = None if key is None else Claim(key, call.fingerprint)
     for tries_left in reversed(range(_CLAIM_TRIES)):
-        birth, work = _plan(desk, call)
+        birth, work = _plan(desk, call, pinned)
         made = await desk.switchboard.start(birth, work, claim)
         if isinstance(made, Producer):
             return Made(State(birth=birth, epoch=1, last_id=0), made, made.standings)
@@ -104,12 +110,17 @@ async def create(desk: Desk, call: Call) -> Made:
     raise StoreUnavailable("it keeps claims, but not what they claim")
 
 
-def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
-    """Who is to be asked what, and the stream it makes. Pure but for id and clock."""
+def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
+    """Who is to be asked what, and the stream it makes. Pure but for id and clock.
+
+    `pinned` is the provider that alone can answer, if there is such a one.
+    """
     ask, wishes = call.ask, call.wishes
     target = desk.routes.resolve(ask.model, call.principal.models)
     provider = desk.providers[target.provider]
-    theirs = _spoken_to(desk, call.dialect, provider)
+    theirs = _spoken_to(desk, call.dialect, provider.dialects_for(target.model))
+    if pinned is not None and (target.provider != pinned or theirs is not call.dialect):
+        raise not_kept(f"it was made by '{pinned}', which is not asked for this model")
     if theirs is not call.dialect:
         ask = translated(call.dialect, theirs, ask, target.model)
     held = hold(desk.pools, call.principal, target, theirs, ask)
@@ -121,7 +132,7 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
         provider=target.provider,
         created_at=desk.switchboard.clock.now(),
         retention_s=wishes.retention_s,
-        detach=wishes.detach,
+        detach=_detach(call),
         tag=wishes.tag,
         idempotency_key=wishes.idempotency_key,
         price=target.price,
@@ -150,9 +161,15 @@ def _plan(desk: Desk, call: Call) -> tuple[Birth, Work]:
     return birth, work
 
 
-def _spoken_to(desk: Desk, ours: Dialect, provider: Provider) -> Dialect:
+def _detach(call: Call) -> Detach:
+    """What is asked for in the background runs on, unless the client says otherwise."""
+    says_so = "midstream-detach" in call.headers
+    return Detach() if call.ask.is_background and not says_so else call.wishes.detach
+
+
+def _spoken_to(desk: Desk, ours: Dialect, spoken: Sequence[str]) -> Dialect:
     """The dialect in which a provider is asked: the client's, or else the one it prefers."""
-    return ours if ours.name in provider.dialects else desk.dialects[provider.dialects[0]]
+    return ours if ours.name in spoken else desk.dialects[spoken[0]]
 
 
 def _passed_on(call: Call, theirs: Dialect) -> Sequence[tuple[str, str]]:

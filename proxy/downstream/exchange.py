@@ -30,8 +30,11 @@ def read_headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-def read_query(scope: Scope) -> dict[str, str]:
-    """The query parameters. Raises `MalformedRequest` when one stands there twice."""
+def read_query(scope: Scope, *, repeatable: frozenset[str] = frozenset()) -> dict[str, str]:
+    """The query parameters; of repeatable ones the last.
+
+    Raises `MalformedRequest` when another stands there twice.
+    """
     try:
         pairs = parse_qsl(
             scope["query_string"].decode("ascii"),
@@ -42,7 +45,8 @@ def read_query(scope: Scope) -> dict[str, str]:
     except ValueError as error:
         raise MalformedRequest("The query string cannot be read.") from error
     query = dict(pairs)
-    if len(query) != len(pairs):
+    once = [name for name, _ in pairs if name not in repeatable]
+    if len(set(once)) != len(once):
         raise MalformedRequest("A query parameter stands in the URL more than once.")
     return query
 

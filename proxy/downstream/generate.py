@@ -1,4 +1,4 @@
-"""Making an answer: ``POST /v1/chat/completions`` and ``POST /v1/messages``.
+"""Making an answer: one POST for each dialect.
 
 A create starts a producer that belongs to the stream; the request that made it is its first
 reader, by the same cursor as every later one. A repeat with the same idempotency key is a
@@ -28,6 +28,7 @@ from proxy.downstream.exchange import (
 from proxy.downstream.folded import FoldedAnswer
 from proxy.downstream.problems import problem_answer
 from proxy.downstream.quota_headers import quota_headers
+from proxy.downstream.responses import begun
 from proxy.downstream.sse import EventStream, SseSettings
 from proxy.errors import IdempotencyMismatch, MalformedRequest, QuotaExceeded, StreamGone
 from proxy.policy.quotas import Standing
@@ -130,6 +131,11 @@ async def _answer(
         failed = await failure()
         if failed is not None:
             return failed
+    if call.ask.is_background and not call.ask.is_streamed:
+        answered, has_ended = await begun(desk, state)
+        if has_ended and (await desk.switchboard.state(state.birth.id)).has_failed_early:
+            return await failure() or answered
+        return answered
     if not call.ask.is_streamed:
         cursor = await desk.switchboard.follow(state, 0, transport="json", is_bound=True)
         cursor.principal = call.principal

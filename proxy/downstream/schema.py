@@ -15,6 +15,7 @@ from proxy.downstream.schema_dialects import dialect_schemas
 from proxy.downstream.schema_errors import BOTH_SHAPES, failures, responses
 from proxy.downstream.schema_operations import paths
 from proxy.downstream.schema_quotas import quota_header_definitions, usage_path
+from proxy.downstream.schema_responses import responses_paths
 from proxy.downstream.schema_websocket import websocket_paths
 from proxy.errors import MethodNotAllowed, RouteNotFound
 from proxy.wire.dialects import all_dialects
@@ -75,7 +76,7 @@ def _once(*parts: Json) -> Json:
 
 def _other_paths() -> Json:
     usage = {"/v1/usage": {"get": usage_path()}}
-    return {**paths(), **usage, **websocket_paths(), **dashboard_paths()}
+    return {**paths(), **responses_paths(), **usage, **websocket_paths(), **dashboard_paths()}
 
 
 def _tags() -> list[Json]:

@@ -48,6 +48,13 @@ def stream_headers(*others: str) -> Json:
     return _refer(*_OF_STREAMS, *others)
 
 
+def response_headers() -> Json:
+    """Of a response or its events: only the former says how far it goes."""
+    return stream_headers("X-Accel-Buffering") | {
+        "Midstream-Last-Event-ID": _reference("Midstream-Last-Event-ID" + _IF_ANY)
+    }
+
+
 def websocket_headers() -> Json:
     """Of the answer that opens a WebSocket."""
     return _refer("Upgrade", "Sec-WebSocket-Protocol")
@@ -90,8 +97,10 @@ def _reference(name: str) -> Json:
 def headers() -> Json:
     """All of them, by name."""
     streams = _of_streams()
-    may_be = {name + _IF_ANY: header | {"required": False} for name, header in streams.items()}
     own = {**_of_all(), **_of_failures(), **_of_websockets(), **_of_reading()}
+    last_id = "Midstream-Last-Event-ID"
+    sometimes = streams | {last_id: own[last_id]}
+    may_be = {name + _IF_ANY: header | {"required": False} for name, header in sometimes.items()}
     return {**own, **streams, **may_be}
 
 

@@ -2,22 +2,28 @@
 
 from collections.abc import Iterable
 
+from proxy import errors
 from proxy.downstream.schema_answers import (
     JSON,
     SSE,
     answer,
     quota_headers,
+    response_headers,
     stream_headers,
 )
 from proxy.downstream.schema_bodies import Json, ref
-from proxy.downstream.schema_errors import of_making_an_answer, responses
+from proxy.downstream.schema_errors import Failure, failures, of_making_an_answer, responses
 from proxy.downstream.schema_parameters import passed_on, wishes
 from proxy.wire.dialect import Dialect
 
 
 def asking_paths(dialects: Iterable[Dialect]) -> dict[str, Json]:
     """The path of every dialect, and its call."""
-    calls = {"openai.chat": _ask_chat, "anthropic.messages": _ask_messages}
+    calls = {
+        "openai.chat": _ask_chat,
+        "openai.responses": _ask_responses,
+        "anthropic.messages": _ask_messages,
+    }
     return {dialect.path: {"post": calls[dialect.name]()} for dialect in dialects}
 
 
@@ -28,6 +34,19 @@ def _ask_chat() -> Json:
         "summary": "Ask for an answer, as OpenAI's Chat Completions",
         "requestBody": _request("ChatRequest", asked),
         "responses": _made("ChatCompletion", "OpenAIError"),
+    } | _asking()
+
+
+def _ask_responses() -> Json:
+    asked: Json = {"model": "demo", "input": "Hello"}
+    made = _made(
+        "Response", "OpenAIError", failures(errors.PreviousResponseUnknown), response_headers()
+    )
+    return {
+        "operationId": "createResponse",
+        "summary": "Ask for an answer, as OpenAI's Responses",
+        "requestBody": _request("ResponsesRequest", asked),
+        "responses": made,
     } | _asking()
 
 
@@ -67,13 +86,15 @@ def _request(name: str, example: Json) -> Json:
     return {"required": True, "content": {JSON: {"schema": ref(name), "example": example}}}
 
 
-def _made(whole: str, error: str) -> dict[str, Json]:
+def _made(
+    whole: str, error: str, also: Iterable[Failure] = (), may_tell: Json | None = None
+) -> dict[str, Json]:
     """What a call that makes an answer can get. `whole` is the answer that is not streamed."""
     return {
         "200": answer(
             "The answer: whole, or event by event.",
             {JSON: ref(whole), SSE: ref("ServerSentEvent")},
-            stream_headers("X-Accel-Buffering") | quota_headers(),
+            (may_tell or stream_headers("X-Accel-Buffering")) | quota_headers(),
         )
         | {"links": _links()},
         "202": answer(
@@ -86,7 +107,7 @@ def _made(whole: str, error: str) -> dict[str, Json]:
             "With `Last-Event-ID`: the stream has ended, and that was its last event.",
             headers=stream_headers(),
         ),
-    } | responses(of_making_an_answer(), error, may_name_a_stream=True)
+    } | responses([*of_making_an_answer(), *also], error, may_name_a_stream=True)
 
 
 def _links() -> Json:

@@ -39,8 +39,26 @@ def _requests() -> Json:
     tokens = {"type": "integer", "minimum": 1, "description": "The most tokens of the answer."}
     chat = _asked() | {"stream_options": options}
     messages = _asked() | {"max_tokens": tokens}
+    asked = {name: shape for name, shape in _asked().items() if name != "messages"}
+    response = asked | {
+        "input": {"type": ["string", "array", "null"], "description": "What to answer."},
+        "max_output_tokens": tokens | {"type": ["integer", "null"]},
+        "background": {
+            "type": ["boolean", "null"],
+            "default": False,
+            "description": "Whether to answer at once, with the response as it begins: the rest is "
+            "there at `GET /v1/responses/{name}`. Never passed on; every answer is made without "
+            "its reader. It goes on when its reader leaves, unless `Midstream-Detach` says else.",
+        },
+        "previous_response_id": {
+            "type": ["string", "null"],
+            "description": "Go on from this response of the caller's, which its provider keeps. It "
+            "must still be kept here too, and the model be one of that provider's.",
+        },
+    }
     return {
         "ChatRequest": _open(chat, "model", "messages", of="OpenAI's Chat Completions"),
+        "ResponsesRequest": _open(response, "model", of="OpenAI's Responses"),
         "MessagesRequest": _open(
             messages, "model", "messages", "max_tokens", of="Anthropic's Messages"
         ),
@@ -72,6 +90,15 @@ def _answers() -> Json:
         "choices": {"type": "array"},
         "usage": {"type": ["object", "null"]},
     }
+    response: Json = {
+        "id": {"type": "string"},
+        "object": {"const": "response"},
+        "model": {"type": "string"},
+        "status": {"type": "string"},
+        "output": {"type": "array"},
+        "error": {"type": ["object", "null"]},
+        "usage": {"type": ["object", "null"]},
+    }
     message: Json = {
         "id": {"type": "string"},
         "type": {"const": "message"},
@@ -82,6 +109,7 @@ def _answers() -> Json:
     }
     return {
         "ChatCompletion": _open(chat, "choices", of="OpenAI's Chat Completions"),
+        "Response": _open(response, "id", "status", "output", of="OpenAI's Responses"),
         "Message": _open(message, "content", of="Anthropic's Messages"),
     }
 

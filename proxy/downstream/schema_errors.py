@@ -112,6 +112,10 @@ def _meanings() -> dict[type[MidstreamError], str]:
         "machine: `Host` must be a loopback name, and a web page of another origin (by `Origin` "
         "or `Sec-Fetch-Site`) is refused.",
         errors.StreamNotFound: "there is no such stream, or it belongs to another owner.",
+        errors.ResponseNotFound: "there is no such response, or it is kept no longer, or it is "
+        "another owner's.",
+        errors.PreviousResponseUnknown: "`previous_response_id` names no response of the caller's "
+        "that is kept here.",
         errors.ModelNotFound: "there is no such model, or the key may not use it.",
         errors.RouteNotFound: "there is nothing at this path.",
         errors.MethodNotAllowed: "the path exists, but not for this method.",

@@ -113,7 +113,7 @@ def _get_events() -> Json:
 def _get_response() -> Json:
     so_far = answer(
         "What was said until now, as one object of the stream's dialect.",
-        {JSON: any_of("ChatCompletion", "Message")},
+        {JSON: any_of("ChatCompletion", "Response", "Message")},
         stream_headers("Midstream-Last-Event-ID"),
     )
     return _about_a_stream(

@@ -7,7 +7,7 @@ neither is a parameter here.
 
 from proxy.downstream.schema_bodies import Json, event_id, stream_id
 from proxy.downstream.wishes import PASSED_ON_HEADERS
-from proxy.stream import Ending
+from proxy.stream import EVENT_ID_MAX, Ending
 
 _GRACE_S_MAX = 86_400
 _TAG_CHARS_MAX = 128
@@ -48,6 +48,42 @@ def stream_path() -> Json:
         stream_id(),
         "The id of a stream: the `Midstream-Stream` header of the answer that made it.",
     )
+
+
+def response_path() -> Json:
+    """Which response."""
+    return _parameter(
+        "path",
+        "name",
+        {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$", "examples": ["resp_0123"]},
+        "The `id` of a response of the caller's.",
+    )
+
+
+def response_query() -> list[Json]:
+    """How to read it."""
+    flag: Json = {"type": "string", "enum": ["true", "false"], "default": "false"}
+    return [
+        _header(
+            "Last-Event-ID",
+            event_id(lowest=0),
+            "With `stream=true`: go on after the event of this id; browsers send it by themselves. "
+            "It wins over `starting_after`.",
+        ),
+        _query("stream", flag, "Whether to answer with the events, as they come."),
+        _query(
+            "starting_after",
+            {"type": "integer", "minimum": 0, "maximum": EVENT_ID_MAX - 1},
+            "With `stream=true`: go on after the event of this `sequence_number`, which is one "
+            "less than the event's id. From the first event on, unless it is given.",
+        ),
+        _query("include_obfuscation", flag, "Taken, and without effect: events stay as they are."),
+        _query(
+            "include[]",
+            {"type": "array", "items": {"type": "string"}},
+            "Taken, and without effect: a response holds what its request asked for.",
+        ),
+    ]
 
 
 def model_path() -> Json:

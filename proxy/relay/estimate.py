@@ -10,6 +10,13 @@ from collections.abc import Iterable
 
 import msgspec
 
+from proxy.errors import (
+    MidstreamError,
+    ProviderRefused,
+    ProviderReported,
+    ProviderStalled,
+    ProviderUnreachable,
+)
 from proxy.policy.quotas import Use, cost
 from proxy.stream import Event, State, Usage
 from proxy.wire.dialect import Dialect
@@ -26,6 +33,13 @@ def tokens_in(text_bytes: int) -> int:
 def is_known(usage: Usage | None) -> bool:
     """Whether there is nothing to guess."""
     return usage is not None and not usage.is_estimate
+
+
+def did_nothing(error: MidstreamError) -> bool:
+    """Whether a provider that fails so has done no work, if it has not said anything before."""
+    if isinstance(error, ProviderStalled):
+        return error.deadline == "connect"
+    return isinstance(error, ProviderRefused | ProviderReported | ProviderUnreachable)
 
 
 def said_bytes(events: Iterable[Event], dialect: Dialect) -> int:

@@ -11,6 +11,10 @@ The first end that is asked for is the one that is written: a later one changes 
 
 import enum
 
+import msgspec
+
+from proxy.stream import Ending
+
 
 class Phase(enum.Enum):
     """Where a writer stands."""
@@ -46,6 +50,13 @@ _TABLE: dict[tuple[Phase, Occasion], Phase] = {
     (Phase.LOST, Occasion.END_WRITTEN): Phase.LOST,
     (Phase.LOST, Occasion.OUSTED): Phase.LOST,
 }
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Why a running producer has to stop."""
+
+    ending: Ending
+    reason: str
 
 
 def next_phase(phase: Phase, occasion: Occasion) -> Phase:

@@ -316,6 +316,14 @@ class Ledger(Protocol):
         """The stream and fingerprint that hold the key; None if nobody does."""
         ...
 
+    async def name(self, stream: StreamId, owner: str, name: str, keep_s: float) -> None:
+        """Let `stream` be known to its owner by `name`; an earlier stream of that name is not."""
+        ...
+
+    async def named(self, owner: str, name: str) -> StreamId | None:
+        """The stream that the owner knows by `name`; None if there is none, any more."""
+        ...
+
     async def settle(self, stream: StreamId, use: Use | None) -> None:
         """The stream has ended: it is no longer counted as running, and what it held becomes `use`.
 
@@ -404,6 +412,10 @@ class Provider(Protocol):
     @property
     def dialects(self) -> Sequence[str]:
         """The dialects it can be asked in, the one it prefers first. At least one."""
+        ...
+
+    def dialects_for(self, model: str) -> Sequence[str]:
+        """Those of them that it speaks for a model. At least one."""
         ...
 
     @property

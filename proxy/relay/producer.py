@@ -13,23 +13,21 @@ import msgspec
 from proxy.errors import (
     InternalError,
     MidstreamError,
-    ProviderRefused,
-    ProviderReported,
     ProviderStalled,
     ProviderTruncated,
-    ProviderUnreachable,
     StoreFull,
     stream_problem,
 )
 from proxy.observe import Observer
 from proxy.policy.quotas import Ask, Limit, Standing
-from proxy.relay.estimate import estimated, is_known, said_bytes, tokens_in
-from proxy.relay.lifecycle import Phase, is_detached
+from proxy.relay.estimate import did_nothing, estimated, is_known, said_bytes, tokens_in
+from proxy.relay.lifecycle import Phase, Stop, is_detached
+from proxy.relay.naming import Naming
 from proxy.relay.ports import Outcome, Provider, UpstreamRequest
 from proxy.relay.tally import Tally
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, Frame, Problem, State
-from proxy.wire.dialect import Dialect, Translator
+from proxy.wire.dialect import Dialect, SoFar, Translator
 from proxy.wire.sse import Parser
 
 _REARM_S = 1.0
@@ -50,19 +48,10 @@ class Work(msgspec.Struct, frozen=True):
     limits: Sequence[Limit] = ()
     ask: Ask = Ask()
 
-
-def _did_nothing(error: MidstreamError) -> bool:
-    """Whether a provider that fails so has done no work, if it has not said anything before."""
-    if isinstance(error, ProviderStalled):
-        return error.deadline == "connect"
-    return isinstance(error, ProviderRefused | ProviderReported | ProviderUnreachable)
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """Why a running producer has to stop."""
-
-    ending: Ending
-    reason: str
+    @property
+    def is_translated(self) -> bool:
+        """Whether the provider speaks another dialect than the client."""
+        return self.request.dialect != self.dialect.name
 
 
 class Producer:
@@ -74,6 +63,7 @@ class Producer:
         work: Work,
         observer: Observer,
         tally: Tally,
+        naming: Naming,
         *,
         event_bytes_max: int,
     ) -> None:
@@ -87,6 +77,7 @@ class Producer:
         self._pace = observer.stream_started(writer.birth)
         self._is_silent = True
         self._tally = tally
+        self._naming = naming
         self._event_bytes_max = event_bytes_max
         self._task: asyncio.Task[None] | None = None
         self._stop: Stop | None = None
@@ -181,7 +172,7 @@ class Producer:
         try:
             await self._listen()
         except MidstreamError as error:
-            self._may_have_worked = self.writer.has_content or not _did_nothing(error)
+            self._may_have_worked = self.writer.has_content or not did_nothing(error)
             self._observer.provider_failed(self.writer.birth.id, name, error)
             self._end_failed(error)
         except Exception as error:  # noqa: BLE001 - a task's root: a bug must still end the stream
@@ -222,6 +213,8 @@ class Producer:
                 frames = parser.feed(chunk)
                 if not frames:
                     continue
+                if self._naming.is_open:
+                    await self._naming.look(frames)
                 self._pace.heard(heard_ns)
                 self._hear(frames, heard_ns)
                 now = loop.time()
@@ -259,7 +252,7 @@ class Producer:
             writer.has_content = translator.has_content
         if translator.is_complete:
             self._count()
-            writer.end(Ending.COMPLETED, None, None, heard_ns)
+            writer.end(Ending.COMPLETED, None, (), heard_ns)
         else:
             writer.flush(heard_ns)
 
@@ -273,7 +266,7 @@ class Producer:
 
     def _end_failed(self, error: MidstreamError) -> None:
         problem = error.problem()
-        if self.work.request.dialect != self.work.dialect.name:
+        if self.work.is_translated:
             problem = msgspec.structs.replace(problem, body=None)  # it is no error of the client's
         self._end(Ending.FAILED, problem)
 
@@ -283,8 +276,9 @@ class Producer:
 
     def _end(self, ending: Ending, problem: Problem) -> None:
         self._count()
-        frame = self.work.dialect.last_frame(ending, problem)
-        self.writer.end(ending, problem, frame)
+        writer = self.writer
+        so_far = SoFar(writer.birth, writer.last_id, writer.events)
+        writer.end(ending, problem, self.work.dialect.last_frames(ending, problem, so_far))
 
     def _count(self) -> None:
         """Guess what the provider has not said of its usage: from now on it says no more."""

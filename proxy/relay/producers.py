@@ -18,6 +18,7 @@ from proxy.relay.committer import Committer
 from proxy.relay.errands import Errands
 from proxy.relay.estimate import use_of
 from proxy.relay.lifecycle import Phase
+from proxy.relay.naming import Naming
 from proxy.relay.ports import (
     Admission,
     Admitted,
@@ -147,11 +148,11 @@ class Producers(Mapping[StreamId, Producer]):
             self._errands.run(self._take_back(birth))
             raise StoreUnavailable("it took longer than a lease")
         writer = self._writer(birth, epoch=1, tail=self._readers.new_local_tail(birth.id))
+        spoken, trouble = None if work.is_translated else work.dialect, self._committer.note_trouble
+        naming = Naming(spoken, writer, self._ledger, trouble, admission.keep_s)
         producer = Producer(
             writer,
-            work,
-            self._observer,
-            self.tally,
+            *(work, self._observer, self.tally, naming),
             event_bytes_max=self._limits.event_bytes_max,
         )
         producer.standings = admitted.standings

@@ -7,7 +7,7 @@ whether or not there is anything to judge.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -22,8 +22,8 @@ from proxy.relay.lifecycle import Phase
 from proxy.relay.ports import Alive, Clock, Journal, Ledger
 from proxy.relay.tally import Tally
 from proxy.relay.writer import Writer
-from proxy.stream import Ending, State, StreamId
-from proxy.wire.dialect import Dialect
+from proxy.stream import Ending, Event, State, StreamId
+from proxy.wire.dialect import Dialect, SoFar
 
 _EVERY_S = 0.5
 """Chosen: a dead producer is found within its lease and a second, on a busy machine too."""
@@ -34,6 +34,9 @@ comes before that, and a process that stops is not held up."""
 
 _STREAMS_MAX = 200
 """Of one round."""
+
+_KEPT_BYTES_MAX = 64 * 1024
+"""Of a dead stream's events, for its end to fit. Chosen: most answers, and no more of a round."""
 
 
 class Sweep:
@@ -114,28 +117,41 @@ class Sweep:
         return len(overdue)
 
     async def _interrupt(self, state: State) -> None:
-        """The producer is dead: end what it had begun. Reads the journal if it has to guess."""
+        """The producer is dead: end what it had begun. Reads the journal, for its end to fit."""
         birth, usage = state.birth, state.usage
         dialect = self._dialects[birth.dialect]
-        if not is_known(usage):
-            output_bytes = await self._said_bytes(birth.id, dialect)
+        is_counted = is_known(usage)
+        output_bytes, events = await self._read_back(birth.id, dialect, whole=not is_counted)
+        if not is_counted:
             usage = estimated(usage, tokens_in(birth.input_tokens_max), output_bytes)
         writer = self._write(state)
         writer.usage = usage
         writer.has_content = state.has_content
         ending = Ending.CANCELLED if state.is_cancel_asked else Ending.INTERRUPTED
         problem = stream_problem(ending, "its worker died", birth.id)
-        writer.end(ending, problem, dialect.last_frame(ending, problem))
+        so_far = SoFar(birth, writer.last_id, events)
+        writer.end(ending, problem, dialect.last_frames(ending, problem, so_far))
         ended = msgspec.structs.replace(state, ending=ending, problem=problem, usage=usage)
         self._errands.run(self._settle(writer, ended))
 
-    async def _said_bytes(self, stream: StreamId, dialect: Dialect) -> int:
-        """One round trip for each page."""
-        count, after = 0, 0
+    async def _read_back(
+        self, stream: StreamId, dialect: Dialect, *, whole: bool
+    ) -> tuple[int, Sequence[Event]]:
+        """How much the model has said, and the first events. One round trip for each page.
+
+        If not the `whole` journal is needed, only so far as events are kept.
+        """
+        said, size, after = 0, 0, 0
+        events: list[Event] = []
         while (page := await self._journal.read(stream, after)) is not None and page.events:
-            count += said_bytes(page.events, dialect)
+            said += said_bytes(page.events, dialect)
+            if size <= _KEPT_BYTES_MAX:
+                events += page.events
+            elif not whole:
+                break
+            size += sum(len(event.data) for event in page.events)
             after = page.events[-1].id
-        return count
+        return said, events
 
     async def _settle(self, writer: Writer, state: State) -> None:
         """At once, where it can be: a dead stream still counts as one of so many at a time."""

@@ -214,6 +214,10 @@ class Switchboard:
         """The stream that holds an idempotency key, and the fingerprint of its request."""
         return await self._ledger.find_claim(owner, key)
 
+    async def named(self, owner: str, name: str) -> StreamId | None:
+        """The stream that an owner knows by the name of its answer. See `Ledger.named`."""
+        return await self._ledger.named(owner, name)
+
     async def give_back(self, owner: str, key: str, stream: StreamId) -> None:
         """Release an idempotency key that `stream` holds but cannot answer."""
         await self._ledger.release(owner, key, stream)
@@ -255,8 +259,7 @@ class Switchboard:
     async def cancel(self, stream: StreamId) -> State:
         """Stop a stream, wherever it is produced, and wait for its ending.
 
-        The state returned has no ending if that took longer than 5 s. Idempotent; a stream
-        that has ended stays as it ended.
+        The state returned has no ending if that took over 5 s. What has ended stays as it ended.
         """
         producer = self._producers.get(stream)
         if producer is not None:

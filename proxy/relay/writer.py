@@ -127,12 +127,12 @@ class Writer:
         self._on_ready(self)
 
     def end(
-        self, ending: Ending, problem: Problem | None, frame: Frame | None, heard_ns: int = 0
+        self, ending: Ending, problem: Problem | None, frames: Sequence[Frame], heard_ns: int = 0
     ) -> None:
-        """The stream ends, with `frame` as its last event if given. Only the first call counts."""
+        """The stream ends, with `frames` as its last events. Only the first call counts."""
         if self.phase is not Phase.OPEN:
             return
-        if frame is not None:
+        for frame in frames:
             self._take(frame)
         self.ending = ending
         self.problem = problem

@@ -126,6 +126,8 @@ class MemoryStore:
         self.clock = clock
         self.records: dict[StreamId, Record] = {}
         self.claims: dict[tuple[str, str], Held] = {}
+        self.names: dict[tuple[str, str], tuple[StreamId, float]] = {}
+        """The stream that an owner knows by a name, and until when."""
         self.entries: dict[StreamId, Entry] = {}
         self.meters = Meters()
         self.running: dict[StreamId, float] = {}
@@ -161,6 +163,7 @@ class MemoryStore:
             if record.is_erased(now):
                 record.events.clear()
         self.claims = {key: held for key, held in self.claims.items() if held.until > now}
+        self.names = {key: named for key, named in self.names.items() if named[1] > now}
         self.entries = {s: entry for s, entry in self.entries.items() if entry.until > now}
         self.meters.purge(now)
 
@@ -437,6 +440,16 @@ class MemoryLedger:
         """See `Ledger.find_claim`."""
         held = self._held(owner, key)
         return None if held is None else (held.stream, held.fingerprint)
+
+    async def name(self, stream: StreamId, owner: str, name: str, keep_s: float) -> None:
+        """See `Ledger.name`."""
+        self._store.purge()
+        self._store.names[owner, name] = (stream, self._store.clock.now() + keep_s)
+
+    async def named(self, owner: str, name: str) -> StreamId | None:
+        """See `Ledger.named`."""
+        stream, until = self._store.names.get((owner, name), (None, 0.0))
+        return stream if until > self._store.clock.now() else None
 
     async def settle(self, stream: StreamId, use: Use | None) -> None:
         """See `Ledger.settle`."""

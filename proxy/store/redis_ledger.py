@@ -1,10 +1,10 @@
 """The ledger in Redis.
 
 All its keys share the hash tag ``{ledger}``, so that one script sees them together:
-``claim:H`` (a hash: who holds an idempotency key), ``list:H`` (sorted sets of streams by
-creation: all, an owner's, a tag's, an owner's of a tag), ``until`` (which streams are to go from
-which lists, and when), ``running`` (when each running stream is due to be looked at),
-``report:ID`` (what a worker says of itself) and ``workers`` (until when each has a report).
+``claim:H`` (a hash: who holds an idempotency key), ``name:H`` (whose name it is), ``list:H``
+(sorted sets of streams by creation: all, an owner's, a tag's, an owner's of a tag), ``until``
+(which streams are to go from which lists, and when), ``running`` (when each is due to be looked
+at), ``report:ID`` (what a worker says of itself) and ``workers`` (until when each has a report).
 What surprises: what users say is in no key's name, only its hash.
 """
 
@@ -125,6 +125,21 @@ class RedisLedger:
 
     def _claim(self, owner: str, key: str) -> str:
         return f"{self._prefix}claim:{_hash(owner, key)}"
+
+    # --- names --------------------------------------------------------------------------------
+
+    async def name(self, stream: StreamId, owner: str, name: str, keep_s: float) -> None:
+        """See `Ledger.name`."""
+        kept_ms = max(1, int(keep_s * 1000))
+        await self._calls.call(pack("SET", self._name(owner, name), stream, "PX", kept_ms))
+
+    async def named(self, owner: str, name: str) -> StreamId | None:
+        """See `Ledger.named`."""
+        stream = cast("bytes | None", await self._calls.call(pack("GET", self._name(owner, name))))
+        return None if stream is None else StreamId(stream.decode())
+
+    def _name(self, owner: str, name: str) -> str:
+        return f"{self._prefix}name:{_hash(owner, name)}"
 
     # --- lists --------------------------------------------------------------------------------
 

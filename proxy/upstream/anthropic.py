@@ -6,7 +6,7 @@ carries the request and types its failures, the answer's bytes pass by it.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 import anthropic
 import httpx2
@@ -42,8 +42,7 @@ class _Models(msgspec.Struct):
 class AnthropicProvider(RemoteProvider):
     """See the module."""
 
-    dialect = "anthropic.messages"
-    ask_path = "/v1/messages"
+    ask_paths: ClassVar[Mapping[str, str]] = {"anthropic.messages": "/v1/messages"}
     models_path = "/v1/models?limit=1000"
 
     def __init__(self, name: str, settings: config.AnthropicProvider) -> None:

@@ -1,10 +1,11 @@
-"""Providers that speak ``openai.chat``, asked through the openai SDK.
+"""Providers that speak OpenAI's dialects, or one of them, asked through the openai SDK.
 
-Owns what that SDK and dialect do differently from others. It never reads typed chunks: the SDK
-carries the request and types its failures, the answer's bytes pass by it.
+Owns what that SDK and those dialects do differently from others. It never reads typed chunks: the
+SDK carries the request and types its failures, the answer's bytes pass by it.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import httpx2
 import msgspec
@@ -41,12 +42,15 @@ class _Models(msgspec.Struct):
 class OpenAIProvider(RemoteProvider):
     """See the module."""
 
-    dialect = "openai.chat"
-    ask_path = "/chat/completions"
+    ask_paths: ClassVar[Mapping[str, str]] = {
+        "openai.chat": "/chat/completions",
+        "openai.responses": "/responses",
+    }
     models_path = "/models"
 
     def __init__(self, name: str, settings: config.OpenAIProvider) -> None:
         super().__init__(name, settings)
+        self.dialects = settings.asked_in
         self._is_keyless = settings.api_key is None
         self._client = openai.AsyncOpenAI(
             api_key=settings.api_key.reveal() if settings.api_key else _NO_KEY,

@@ -52,13 +52,13 @@ class Said(NamedTuple):
 class RemoteProvider:
     """A provider over HTTP. What its SDK and its dialect do differently is a subclass's."""
 
-    dialect: ClassVar[str]
-    ask_path: ClassVar[str]
+    ask_paths: ClassVar[Mapping[str, str]]
+    """Where it is asked, by dialect; the one that it prefers first."""
     models_path: ClassVar[str]
 
     def __init__(self, name: str, settings: config.RemoteProvider) -> None:
         self.name = name
-        self.dialects: Sequence[str] = (self.dialect,)
+        self.dialects: Sequence[str] = tuple(self.ask_paths)
         self.deadlines = Deadlines(
             settings.connect_s, settings.first_event_s, settings.idle_s, settings.total_s
         )
@@ -79,12 +79,17 @@ class RemoteProvider:
 
     # --- the port ---------------------------------------------------------------------------
 
+    def dialects_for(self, model: str) -> Sequence[str]:
+        """See `Provider.dialects_for`: the same for all models."""
+        del model
+        return self.dialects
+
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Provider.stream`."""
-        assert request.dialect == self.dialect, "routes ask a provider in its own dialects only"
+        assert request.dialect in self.dialects, "a provider is asked in its own dialects only"
         headers = self._headers("text/event-stream", request.headers)
-        body = _body(await self._send(self.ask_path, request.body, headers))
+        body = _body(await self._send(self.ask_paths[request.dialect], request.body, headers))
         try:
             _check(body)
             yield body

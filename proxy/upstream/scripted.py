@@ -1,9 +1,10 @@
 """A provider that plays recordings, with the delays and faults that its settings name.
 
 For the demo, for tests and for load: no network, no clock but the event loop's, one timer for each
-event. A recording is a file of raw provider bytes, ``NAME.chat.sse`` or ``NAME.messages.sse``; the
-target's model is the NAME. What surprises: an event is due at a moment, not after a pause, so a
-reader that was held up gets what it missed at once, as it would from a network.
+event. A recording is a file of raw provider bytes, ``NAME.chat.sse``, ``NAME.responses.sse`` or
+``NAME.messages.sse``; the target's model is the NAME. What surprises: an event is due at a moment,
+not after a pause, so a reader that was held up gets what it missed at once, as it would from a
+network.
 """
 
 import asyncio
@@ -21,7 +22,11 @@ from proxy import config
 from proxy.errors import ConfigInvalid, ProviderRefused, ProviderTruncated
 from proxy.relay.ports import Deadlines, ProviderModel, UpstreamRequest
 
-_SUFFIXES = {"openai.chat": ".chat.sse", "anthropic.messages": ".messages.sse"}
+_SUFFIXES = {
+    "openai.chat": ".chat.sse",
+    "openai.responses": ".responses.sse",
+    "anthropic.messages": ".messages.sse",
+}
 _BLOCK = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)|.+", re.DOTALL)
 _DATA = re.compile(rb"(?:\A|[\r\n])data:")
 _ASKED_TO_WAIT = frozenset({429, 503, 529})
@@ -48,6 +53,16 @@ _FAULTS = {
         huge_begin=b'data: {"id":"chatcmpl-huge","object":"chat.completion.chunk",'
         b'"created":1767225600,"model":"huge","choices":[{"index":0,"delta":{"content":"',
         huge_end=b'"},"finish_reason":null}]}\n\n',
+    ),
+    "openai.responses": _Faults(
+        garbage=b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
+        b'"sequence_n\n\n',
+        error=b'event: error\ndata: {"type":"error","code":"server_error","message":"The server '
+        b'had an error.","param":null,"sequence_number":0}\n\n',
+        huge_begin=b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"'
+        b',"sequence_number":0,"item_id":"msg_huge","output_index":0,"content_index":0,'
+        b'"logprobs":[],"delta":"',
+        huge_end=b'"}\n\n',
     ),
     "anthropic.messages": _Faults(
         garbage=b'event: content_block_delta\ndata: {"type":"content_block_delta","inde\n\n',
@@ -88,6 +103,11 @@ class ScriptedProvider:
         self._settings = settings
         self._pause_s = 1 / settings.events_per_s if settings.events_per_s else 0.0
         self._plays = dict(_read_recordings(name, settings))
+
+    def dialects_for(self, model: str) -> Sequence[str]:
+        """See `Provider.dialects_for`: those of the model's recordings."""
+        spoken = tuple(dialect for dialect in self.dialects if (dialect, model) in self._plays)
+        return spoken or self.dialects
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -151,7 +171,7 @@ def _read_recordings(
     except OSError as error:
         raise ConfigInvalid((f"{where}: {folder} cannot be read: {error.strerror}",)) from error
     if is_empty:
-        raise ConfigInvalid((f"{where}: {folder} holds no .chat.sse and no .messages.sse file",))
+        raise ConfigInvalid((f"{where}: {folder} holds no {', '.join(_SUFFIXES.values())} file",))
 
 
 def split_events(recording: bytes) -> list[bytes]:

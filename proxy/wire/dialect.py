@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from proxy.stream import Ending, Event, Frame, Problem, Usage
+from proxy.stream import Birth, Ending, Event, Frame, Problem, Usage
 from proxy.wire.answer import Hearing, Making, Telling
 from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
@@ -26,6 +26,20 @@ class Ask(msgspec.Struct, frozen=True):
     wants_usage: bool
     """Whether usage belongs into the client's events (else it is taken out, if we asked)."""
     fields: Mapping[str, msgspec.Raw]
+    is_background: bool = False
+    """Whether the client wants to be answered at once, and to come back for the rest."""
+    previous: str | None = None
+    """The name of an earlier answer that this one goes on from: see `Dialect.answer_id`."""
+
+
+class SoFar(NamedTuple):
+    """A stream that has to be ended, up to there."""
+
+    birth: Birth
+    last_id: int
+    """Of its newest event."""
+    events: Sequence[Event]
+    """Its events; of a long one whose producer is dead perhaps only the first."""
 
 
 class Bounded(NamedTuple):
@@ -103,8 +117,15 @@ class Dialect(Protocol):
         """For one answer of a provider that speaks this dialect too."""
         ...
 
-    def last_frame(self, ending: Ending, problem: Problem) -> Frame:
-        """How an ending that is not `completed` looks: the last event of the journal."""
+    def answer_id(self, frame: Frame) -> str | None:
+        """The name that the provider gives its answer in this frame, if clients ask by it.
+
+        None in a dialect whose answers cannot be asked for, and in frames that give none.
+        """
+        ...
+
+    def last_frames(self, ending: Ending, problem: Problem, so_far: SoFar) -> Sequence[Frame]:
+        """How an ending that is not `completed` looks: the last events of the journal."""
         ...
 
     def error_body(self, problem: Problem, request_id: str) -> bytes:

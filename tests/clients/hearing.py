@@ -8,8 +8,21 @@ from typing import Any, Literal
 
 import msgspec
 
-Kind = Literal["openai", "anthropic"]
-How = Literal["create", "stream", "helper", "models", "model"]
+Kind = Literal["openai", "responses", "anthropic"]
+"""What is spoken: OpenAI's SDK has two languages."""
+How = Literal[
+    "create",
+    "stream",
+    "helper",
+    "models",
+    "model",
+    "retrieve",
+    "resume",
+    "replay",
+    "cancel",
+    "delete",
+]
+"""The last five are of responses: by id, with `starting_after` where the body says so."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -42,6 +55,8 @@ class Heard(msgspec.Struct):
 
 def question(kind: Kind, how: How, model: str, text: str = "hi", /, **fields: object) -> Question:
     """The least that the SDK of `kind` can ask."""
+    if kind == "responses":
+        return Question(how, {"model": model, "input": text} | fields)
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}]}
     if kind == "anthropic":
         body["max_tokens"] = 1024

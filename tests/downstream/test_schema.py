@@ -28,16 +28,22 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     for method, operation in item.items()
 }
 ASKS = [f"POST {dialect.path}" for dialect in all_dialects().values()]
-ERROR_SHAPES = {"openai.chat": "OpenAIError", "anthropic.messages": "AnthropicError"}
+ERROR_SHAPES = {
+    "openai.chat": "OpenAIError",
+    "openai.responses": "OpenAIError",
+    "anthropic.messages": "AnthropicError",
+}
 STREAM = StreamId("st_0123456789abcdefghijklmnop")
 
 ONE_OF_EACH: Sequence[MidstreamError] = (
     errors.MalformedRequest("No.", param="model"),
     errors.MalformedEventId("x"),
     errors.ModelWithoutPrice("m"),
+    errors.PreviousResponseUnknown("resp_1"),
     errors.NotAuthenticated("No key."),
     errors.NotPermitted("No."),
     errors.StreamNotFound(),
+    errors.ResponseNotFound("resp_1"),
     errors.ModelNotFound("m"),
     errors.RouteNotFound(),
     errors.MethodNotAllowed(),

@@ -128,7 +128,7 @@ def test_only_streams_of_a_part_that_stays_away_are_given_up() -> None:
         await asyncio.sleep(5.0)
         assert held.done.is_set()
         assert held.tail.ending is None
-        free.end(Ending.COMPLETED, None, None)
+        free.end(Ending.COMPLETED, None, ())
         await asyncio.sleep(1.0)
         assert free.tail.ending is Ending.COMPLETED
         assert not worker.committer.is_store_lost, "nothing waits for it any more"
@@ -176,7 +176,7 @@ def test_what_is_ready_in_one_part_at_the_same_time_goes_in_one_batch() -> None:
 def test_a_lane_that_nobody_uses_is_taken_down_and_comes_back_when_it_is_needed() -> None:
     async def story(worker: Worker) -> None:
         writer = await worker.write("a1")
-        writer.end(Ending.COMPLETED, None, None)
+        writer.end(Ending.COMPLETED, None, ())
         await asyncio.sleep(400.0)
         assert len(asyncio.all_tasks()) == 3, "this one, and the committer's own two"
         again = await worker.write("a2")

@@ -59,6 +59,10 @@ class Told:
         self.error = error
         self.asked: list[UpstreamRequest] = []
 
+    def dialects_for(self, model: str) -> Sequence[str]:
+        del model
+        return self.dialects
+
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
         self.asked.append(request)

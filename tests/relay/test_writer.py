@@ -92,7 +92,7 @@ def test_a_store_that_forgot_the_stream_gets_all_of_it_again() -> None:
 
 def test_a_successor_cannot_fill_what_only_the_dead_had() -> None:
     writer = new_writer(last_id=7)
-    writer.end(Ending.INTERRUPTED, None, Frame("", b"{}"))
+    writer.end(Ending.INTERRUPTED, None, (Frame("", b"{}"),))
     writer.settle(writer.next_append(), Receipt(Outcome.GAP, 5), 0.0)
     assert writer.phase is Phase.LOST
 
@@ -100,7 +100,7 @@ def test_a_successor_cannot_fill_what_only_the_dead_had() -> None:
 def test_the_end_goes_with_the_last_event_and_never_before_it() -> None:
     writer = new_writer()
     add(writer, 600)  # more than one append holds
-    writer.end(Ending.COMPLETED, None, None)
+    writer.end(Ending.COMPLETED, None, ())
     first = writer.next_append()
     assert first.end is None
     writer.settle(first, Receipt(Outcome.WRITTEN, len(first.events)), 0.0)
@@ -113,8 +113,8 @@ def test_the_end_goes_with_the_last_event_and_never_before_it() -> None:
 
 def test_only_the_first_end_counts() -> None:
     writer = new_writer()
-    writer.end(Ending.CANCELLED, None, Frame("", b"1"))
-    writer.end(Ending.COMPLETED, None, Frame("", b"2"))
+    writer.end(Ending.CANCELLED, None, (Frame("", b"1"),))
+    writer.end(Ending.COMPLETED, None, (Frame("", b"2"),))
     append = writer.next_append()
     assert append.end is not None
     assert append.end.ending is Ending.CANCELLED
@@ -173,6 +173,6 @@ def test_what_a_full_store_refuses_makes_room_for_the_end() -> None:
     add(writer, 600)
     writer.settle(writer.next_append(), Receipt(Outcome.FULL), 0.0)
     assert not writer.has_more
-    writer.end(Ending.INTERRUPTED, None, Frame("", b"{}"))
+    writer.end(Ending.INTERRUPTED, None, (Frame("", b"{}"),))
     assert accept(writer) == [3]
     assert writer.phase is Phase.ENDED

@@ -14,6 +14,7 @@ from proxy.errors import (
 from proxy.stream import Ending, Problem, StreamId
 from proxy.wire.dialect import Dialect
 from proxy.wire.dialects import all_dialects
+from tests.wire import recorded
 
 CHAT = all_dialects()["openai.chat"]
 MESSAGES = all_dialects()["anthropic.messages"]
@@ -33,7 +34,7 @@ def read(data: bytes) -> Any:
 
 
 def test_an_ending_of_chat_is_an_error_chunk_without_a_name() -> None:
-    frame = CHAT.last_frame(Ending.FAILED, ProviderTruncated().problem())
+    frame = recorded.last_frame(CHAT, Ending.FAILED, ProviderTruncated().problem())
     assert frame.name == ""
     assert read(frame.data) == {
         "error": {
@@ -46,7 +47,7 @@ def test_an_ending_of_chat_is_an_error_chunk_without_a_name() -> None:
 
 
 def test_an_ending_of_messages_is_an_error_event_with_its_name() -> None:
-    frame = MESSAGES.last_frame(Ending.FAILED, ProviderStalled("idle", 5.0).problem())
+    frame = recorded.last_frame(MESSAGES, Ending.FAILED, ProviderStalled("idle", 5.0).problem())
     assert frame.name == "error"
     assert read(frame.data) == {
         "type": "error",
@@ -61,8 +62,8 @@ def test_an_ending_of_messages_is_an_error_event_with_its_name() -> None:
 @pytest.mark.parametrize("ending", [Ending.CANCELLED, Ending.INTERRUPTED])
 def test_who_stopped_a_stream_is_told_by_the_code(ending: Ending) -> None:
     stopped = stream_problem(ending, "asked for", STREAM)
-    chat = read(CHAT.last_frame(ending, stopped).data)["error"]
-    messages = read(MESSAGES.last_frame(ending, stopped).data)["error"]
+    chat = read(recorded.last_frame(CHAT, ending, stopped).data)["error"]
+    messages = read(recorded.last_frame(MESSAGES, ending, stopped).data)["error"]
     assert chat["code"] == messages["details"]["error_code"] == f"stream_{ending}"
     assert STREAM in chat["message"]
     assert STREAM in messages["message"]
@@ -70,15 +71,15 @@ def test_who_stopped_a_stream_is_told_by_the_code(ending: Ending) -> None:
 
 def test_without_an_exact_code_the_ending_is_the_code() -> None:
     nameless = problem(500, code="")
-    chat = read(CHAT.last_frame(Ending.FAILED, nameless).data)["error"]
-    messages = read(MESSAGES.last_frame(Ending.FAILED, nameless).data)["error"]
+    chat = read(recorded.last_frame(CHAT, Ending.FAILED, nameless).data)["error"]
+    messages = read(recorded.last_frame(MESSAGES, Ending.FAILED, nameless).data)["error"]
     assert chat["code"] == messages["details"]["error_code"] == "stream_failed"
 
 
 @pytest.mark.parametrize(("dialect", "body"), [(CHAT, CHAT_ERROR), (MESSAGES, MESSAGES_ERROR)])
 def test_a_providers_own_error_passes_byte_for_byte(dialect: Dialect, body: bytes) -> None:
     reported = ProviderReported(body, code="c", message="no", status=500).problem()
-    assert dialect.last_frame(Ending.FAILED, reported).data == body
+    assert recorded.last_frame(dialect, Ending.FAILED, reported).data == body
     assert dialect.error_body(reported, "req_1") == body
     refused = ProviderRefused("p", 500, body=body).problem()
     assert dialect.error_body(refused, "req_1") == body
@@ -95,7 +96,7 @@ def test_a_providers_own_error_passes_byte_for_byte(dialect: Dialect, body: byte
 )
 def test_what_an_sdk_would_not_take_for_an_error_is_replaced(dialect: Dialect, body: bytes) -> None:
     for data in (
-        dialect.last_frame(Ending.FAILED, problem(502, body=body)).data,
+        recorded.last_frame(dialect, Ending.FAILED, problem(502, body=body)).data,
         dialect.error_body(problem(502, body=body), "req_1"),
     ):
         assert read(data)["error"]["message"] == 'why "so"?\n'
@@ -106,7 +107,7 @@ def test_what_an_sdk_would_not_take_for_an_error_is_replaced(dialect: Dialect, b
 def test_an_error_of_several_lines_is_a_body_but_no_event(dialect: Dialect, end: bytes) -> None:
     body = b"{" + end + b' "error": {"message": "theirs"}}'
     assert dialect.error_body(problem(500, body=body), "req_1") == body
-    data = dialect.last_frame(Ending.FAILED, problem(500, body=body)).data
+    data = recorded.last_frame(dialect, Ending.FAILED, problem(500, body=body)).data
     assert read(data)["error"]["message"] == 'why "so"?\n'
     assert b"\n" not in data
     assert b"\r" not in data

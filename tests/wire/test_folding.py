@@ -16,6 +16,8 @@ START = b'{"type":"message_start","message":{"id":"m","content":[],"usage":{"inp
 
 def fold(events: list[Event]) -> Any:
     name = "anthropic.messages" if any(event.name for event in events) else "openai.chat"
+    if any(b'"response' in event.data for event in events):
+        name = "openai.responses"
     return json.loads(all_dialects()[name].fold(events))
 
 
@@ -160,8 +162,9 @@ def test_an_odd_chunk_does_not_spoil_the_answer(odd: bytes) -> None:
 def test_how_a_stream_failed_is_no_part_of_the_answer(dialect: Any) -> None:
     before = recorded.events("text.chat.sse" if dialect is CHAT else "text.messages.sse")[:5]
     ends = [
-        dialect.last_frame(Ending.CANCELLED, Problem(status=499, code="c", message="m")),
-        dialect.last_frame(
+        recorded.last_frame(dialect, Ending.CANCELLED, Problem(status=499, code="c", message="m")),
+        recorded.last_frame(
+            dialect,
             Ending.FAILED,
             Problem(
                 status=500,

@@ -18,7 +18,6 @@ from proxy.wire.answer import Making
 from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
 from proxy.wire.chat.bounds import bounded
 from proxy.wire.chat.deltas import read_chunk
-from proxy.wire.chat.errors import error_object, reported
 from proxy.wire.chat.fold import fold_chunks
 from proxy.wire.chat.hearing import ChatHearing
 from proxy.wire.chat.reading import read_conversation
@@ -26,7 +25,7 @@ from proxy.wire.chat.telling import ChatTelling
 from proxy.wire.chat.writing import write_conversation
 from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
-from proxy.wire.dialect import Ask, Bounded
+from proxy.wire.dialect import Ask, Bounded, SoFar
 from proxy.wire.json_text import (
     ABSENT,
     NULL,
@@ -38,6 +37,7 @@ from proxy.wire.json_text import (
     says_nothing,
     write_object,
 )
+from proxy.wire.openai_errors import error_object, reported
 
 _USAGE_NULL = re.compile(
     rb',[ \t]*"usage"[ \t]*:[ \t]*null(?=[ \t]*[,}])'
@@ -140,10 +140,15 @@ class OpenAIChat:
         """For one answer."""
         return ChatTranslator(wants_usage=ask.wants_usage)
 
-    def last_frame(self, ending: Ending, problem: Problem) -> Frame:
+    def answer_id(self, frame: Frame) -> None:
+        """The dialect has no way to ask for an answer by its id."""
+
+    def last_frames(self, ending: Ending, problem: Problem, so_far: SoFar) -> Sequence[Frame]:
         """An error chunk, and no terminator after it."""
+        del so_far
         code = problem.code or f"stream_{ending}"
-        return Frame("", passed_on(problem.body, one_line=True) or error_object(problem, code))
+        data = passed_on(problem.body, one_line=True) or error_object(problem, code)
+        return (Frame("", data),)
 
     def error_body(self, problem: Problem, request_id: str) -> bytes:
         """The dialect has no place for `request_id` in a body: it is a header."""

@@ -17,7 +17,7 @@ from proxy.wire.asks import body_for, check_messages, read_field, read_flag, rea
 from proxy.wire.bounds import OUTPUT_TOKENS_UNASKED
 from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
-from proxy.wire.dialect import Ask, Bounded
+from proxy.wire.dialect import Ask, Bounded, SoFar
 from proxy.wire.json_text import ABSENT, Fields, passed_on, read, read_body, says_nothing
 from proxy.wire.messages.bounds import bounded
 from proxy.wire.messages.deltas import read_event
@@ -135,11 +135,15 @@ class AnthropicMessages:
         del ask
         return MessagesTranslator()
 
-    def last_frame(self, ending: Ending, problem: Problem) -> Frame:
+    def answer_id(self, frame: Frame) -> None:
+        """The dialect has no way to ask for an answer by its id."""
+
+    def last_frames(self, ending: Ending, problem: Problem, so_far: SoFar) -> Sequence[Frame]:
         """An error event, and no `message_stop` after it."""
+        del so_far
         code = problem.code or f"stream_{ending}"
         body = passed_on(problem.body, one_line=True)
-        return Frame("error", body or msgspec.json.encode(_error(problem, code)))
+        return (Frame("error", body or msgspec.json.encode(_error(problem, code))),)
 
     def error_body(self, problem: Problem, request_id: str) -> bytes:
         """With the request id, where the dialect has it."""

@@ -30,6 +30,40 @@ const WAYS = {
       heard.final = await client.models.retrieve(model);
     },
   },
+  responses: {
+    create: async (client, body, heard) => {
+      heard.final = await client.responses.create(body);
+    },
+    stream: async (client, body, heard) => {
+      for await (const event of await client.responses.create({ ...body, stream: true })) {
+        heard.events.push(event);
+      }
+    },
+    helper: async (client, body, heard) => {
+      const helper = client.responses.stream(body);
+      for await (const event of helper) heard.events.push(structuredClone(event));
+      heard.final = await helper.finalResponse();
+    },
+    retrieve: async (client, { id, ...query }, heard) => {
+      heard.final = await client.responses.retrieve(id, query);
+    },
+    resume: async (client, { id, ...query }, heard) => {
+      for await (const event of await client.responses.retrieve(id, { ...query, stream: true })) {
+        heard.events.push(event);
+      }
+    },
+    replay: async (client, { id, ...query }, heard) => {
+      const helper = client.responses.stream({ response_id: id, ...query });
+      for await (const event of helper) heard.events.push(structuredClone(event));
+      heard.final = await helper.finalResponse();
+    },
+    cancel: async (client, { id }, heard) => {
+      heard.final = await client.responses.cancel(id);
+    },
+    delete: async (client, { id }, heard) => {
+      await client.responses.delete(id);
+    },
+  },
   anthropic: {
     create: async (client, body, heard) => {
       heard.final = await client.messages.create(body);
@@ -81,9 +115,9 @@ async function ask(client, kind, { how, body }) {
 async function answer({ number, kind, url, key, max_retries: maxRetries, questions }) {
   const settings = { apiKey: key, maxRetries, timeout: 30_000, logLevel: "off" };
   const client =
-    kind === "openai"
-      ? new OpenAI({ ...settings, baseURL: `${url}/v1` })
-      : new Anthropic({ ...settings, baseURL: url });
+    kind === "anthropic"
+      ? new Anthropic({ ...settings, baseURL: url })
+      : new OpenAI({ ...settings, baseURL: `${url}/v1` });
   const heard = await Promise.all(questions.map((question) => ask(client, kind, question)));
   process.stdout.write(`${JSON.stringify({ number, heard })}\n`);
 }

@@ -1,4 +1,4 @@
-"""Errors of OpenAI Chat Completions: those of a provider, read, and our own, written.
+"""Errors as OpenAI writes them in all its dialects: a provider's, read, and our own, written.
 
 What surprises: an error inside a stream has no status, so it is told from the words in it.
 """
