@@ -23,6 +23,7 @@ How = Literal[
     "delete",
     "embeddings",
     "count_tokens",
+    "agent",
 ]
 """From `retrieve` to `delete` they are of responses: by id, with `starting_after` where the body says so."""
 

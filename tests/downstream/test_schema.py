@@ -66,6 +66,7 @@ ONE_OF_EACH: Sequence[MidstreamError] = (
     errors.ProviderStalled("idle", 1),
     errors.ProviderTruncated(),
     errors.ProviderGarbled("no JSON"),
+    errors.ProviderUntranslatable("a picture"),
     errors.StoreUnavailable("away"),
     errors.StoreFull(),
     errors.Draining(),

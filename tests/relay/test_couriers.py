@@ -169,7 +169,12 @@ class Room:
         (Far(b'{"usage":{"prompt_tokens":"many"}}'), EMBEDDINGS, bytes, GUESS),
         (Far(b'{"input_tokens":14}'), COUNT_TOKENS, bytes, 0),
         (Far(error=ProviderRefused("far", 429)), EMBEDDINGS, ProviderRefused, 0),
-        (Far(error=ProviderUnreachable("far", "no")), EMBEDDINGS, ProviderUnreachable, 0),
+        (
+            Far(error=ProviderUnreachable("far", "no", was_asked=False)),
+            EMBEDDINGS,
+            ProviderUnreachable,
+            0,
+        ),
         (Far(error=ProviderStalled("connect", 1)), EMBEDDINGS, ProviderStalled, 0),
         (Far(b'{"error":{"message":"No."}}'), EMBEDDINGS, ProviderReported, 0),
         (Far(b"{", error=ProviderTruncated()), EMBEDDINGS, ProviderTruncated, GUESS),

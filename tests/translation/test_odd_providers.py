@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import ProviderGarbled, ProviderUntranslatable
-from proxy.wire.answer import Stop, Stopped
+from proxy.wire.answer import Began, Opened, PartKind, Stop, Stopped
 from tests.translation.answers import CHAT, MESSAGES, RESPONSES
 from tests.translation.telling import ALL, frames_of, told
 
@@ -251,6 +251,19 @@ def test_blocks_and_deltas_that_no_step_can_say_are_named(
         told(MESSAGES, CHAT, message((start, deltas)))
 
 
+def test_an_answer_that_forgets_to_begin_is_heard_and_one_that_begins_twice_too() -> None:
+    """Its parts are told after a beginning, of which there is one."""
+    text = message(({"type": "text", "text": "a"}, []))
+    begun, rest = text.split(b"\n\n", 1)
+    assert message_of(MESSAGES, begun + b"\n\n" + text)["content"] == "a"
+    hearing = ALL[MESSAGES].hearing()
+    heard = [step for frame in frames_of(rest) for step in hearing.hear(frame)]
+    assert heard[:2] == [Began(), Opened(0, PartKind.TEXT)]
+    words = {"type": "response.output_text.delta", "delta": "a"}
+    raw = sse(words, {"type": "response.completed", "response": {}})
+    assert message_of(RESPONSES, raw)["content"] == "a"
+
+
 def test_a_delta_of_no_block_is_garbage() -> None:
     delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta"}}
     with pytest.raises(ProviderGarbled, match="not open"):
@@ -276,7 +289,7 @@ def test_what_is_said_only_by_whole_items_is_heard() -> None:
 def test_what_is_said_only_by_the_last_event_is_heard_once() -> None:
     output = [{"type": "message", "content": [{"type": "output_text", "text": "Yes."}]}]
     assert message_of(RESPONSES, response(output=output))["content"] == "Yes."
-    raw = response(item("done", 0, **output[0]), output=output)
+    raw = response(item("done", 1, **output[0]), output=output)  # a gap before it
     assert message_of(RESPONSES, raw)["content"] == "Yes."
 
 

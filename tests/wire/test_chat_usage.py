@@ -67,7 +67,7 @@ def test_what_went_into_the_cache_is_counted() -> None:
     details = b'{"cached_tokens":3,"cache_write_tokens":5}'
     usage = b'{"prompt_tokens":9,"prompt_tokens_details":%b}' % details
     hear(listener, b'{"choices":[],"usage":%b}' % usage)
-    assert listener.usage == Usage(9, cached_input_tokens=3, cache_write_tokens=5)
+    assert listener.usage == Usage(9, cached_input_tokens=3, cache_write_tokens=5, is_estimate=True)
 
 
 @pytest.mark.parametrize("name", recorded.CHAT)

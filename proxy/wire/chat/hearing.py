@@ -55,7 +55,7 @@ class _Call(msgspec.Struct, gc=False):
 
 class _UrlCitation(msgspec.Struct, gc=False):
     url: str = ""
-    title: str = ""
+    title: str | None = None
     start_index: int | None = None
     end_index: int | None = None
 
@@ -245,4 +245,5 @@ class ChatHearing:
         if cited is None:
             raise ProviderUntranslatable(f"an annotation of the type {annotation.type[:40]!r}")
         part = self._open_as(PartKind.TEXT, steps)
-        steps.append(Cited(part, cited.url, cited.title, "", cited.start_index, cited.end_index))
+        title = cited.title or ""
+        steps.append(Cited(part, cited.url, title, "", cited.start_index, cited.end_index))
