@@ -45,7 +45,7 @@ Ending
 Problem
     The facts of one failure, before a dialect gives it a shape.
 Dialect
-    A wire language of answers: ``openai.chat``, ``anthropic.messages``.
+    A wire language of answers: ``openai.chat``, ``openai.responses``, ``anthropic.messages``.
 Provider
     A configured account at something that speaks a dialect upstream.
 Model, Target

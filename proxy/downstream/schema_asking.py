@@ -8,6 +8,7 @@ from proxy.downstream.schema_answers import (
     SSE,
     answer,
     quota_headers,
+    response_headers,
     stream_headers,
 )
 from proxy.downstream.schema_bodies import Json, ref
@@ -38,7 +39,9 @@ def _ask_chat() -> Json:
 
 def _ask_responses() -> Json:
     asked: Json = {"model": "demo", "input": "Hello"}
-    made = _made("Response", "OpenAIError", failures(errors.PreviousResponseUnknown))
+    made = _made(
+        "Response", "OpenAIError", failures(errors.PreviousResponseUnknown), response_headers()
+    )
     return {
         "operationId": "createResponse",
         "summary": "Ask for an answer, as OpenAI's Responses",
@@ -83,13 +86,15 @@ def _request(name: str, example: Json) -> Json:
     return {"required": True, "content": {JSON: {"schema": ref(name), "example": example}}}
 
 
-def _made(whole: str, error: str, also: Iterable[Failure] = ()) -> dict[str, Json]:
+def _made(
+    whole: str, error: str, also: Iterable[Failure] = (), may_tell: Json | None = None
+) -> dict[str, Json]:
     """What a call that makes an answer can get. `whole` is the answer that is not streamed."""
     return {
         "200": answer(
             "The answer: whole, or event by event.",
             {JSON: ref(whole), SSE: ref("ServerSentEvent")},
-            stream_headers("X-Accel-Buffering") | quota_headers(),
+            (may_tell or stream_headers("X-Accel-Buffering")) | quota_headers(),
         )
         | {"links": _links()},
         "202": answer(

@@ -21,8 +21,8 @@ import msgspec
 from proxy.stream import Frame, StreamId, Usage
 
 
-class PartKind(enum.Enum):
-    """What a part is."""
+class PartKind(enum.StrEnum):
+    """What a part is. A string, because its hash is taken for each token."""
 
     TEXT = "text"
     REFUSAL = "refusal"

@@ -28,6 +28,7 @@ _SURROGATES = re.compile(
     rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 _fields_decoder = msgspec.json.Decoder(Fields)
+_encoder = msgspec.json.Encoder()
 
 
 def says_nothing(value: msgspec.Raw) -> bool:
@@ -76,7 +77,7 @@ def read_halves(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
 def write(value: object) -> bytes:
     """The JSON of plain data. Halves of a surrogate pair are written as they are."""
     try:
-        return msgspec.json.encode(value)
+        return _encoder.encode(value)
     except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":")).encode("ascii")
 

@@ -43,15 +43,18 @@ class Translation:
 
     def hear(self, frame: Frame) -> Sequence[Frame]:
         """See `Translator`. Raises `ProviderUntranslatable` too."""
-        self._heard.hear(frame)
-        told = [own for step in self._hearing.hear(frame) for own in self._telling.tell(step)]
-        usage = self._heard.usage
-        if usage is not None and usage is not self._counted:
+        heard, tell = self._heard, self._telling.tell
+        heard.hear(frame)
+        told: list[Frame] = []
+        for step in self._hearing.hear(frame):
+            told += tell(step)
+        usage = heard.usage
+        if usage is not self._counted and usage is not None:
             self._counted = usage
-            told += self._telling.tell(Counted(usage))
-        if self._heard.is_complete:
+            told += tell(Counted(usage))
+        if heard.is_complete:
             for step in self._hearing.finish():
-                told += self._telling.tell(step)
+                told += tell(step)
             told += self._telling.finish()
         return told
 

@@ -22,19 +22,26 @@ _ENV = {"APP_KEY": APP_KEY, "OTHER_KEY": OTHER_KEY, "UPSTREAM_KEY": UPSTREAM_KEY
 
 
 def providers(name: str, url: str, **settings: float) -> str:
-    """`url` as an OpenAI and as an Anthropic: models `NAME.openai/*` and `NAME.anthropic/*`."""
+    """`url` as an OpenAI, in both its languages, and as an Anthropic.
+
+    Models `NAME.openai/*`, `NAME.responses/*` and `NAME.anthropic/*`.
+    """
     told = "\n".join(f"{key} = {value}" for key, value in settings.items())
     return "".join(
         f"""
 [providers."{name}.{kind}"]
-kind = "{kind}"
+{spoken}
 base_url = "{url}{path}"
 api_key = "env:UPSTREAM_KEY"
 {told}
 [models."{name}.{kind}/*"]
 targets = ["{name}.{kind}/*"]
 """
-        for kind, path in (("openai", "/v1"), ("anthropic", ""))
+        for kind, path, spoken in (
+            ("openai", "/v1", 'kind = "openai"'),
+            ("responses", "/v1", 'kind = "openai"\ndialects = ["openai.responses"]'),
+            ("anthropic", "", 'kind = "anthropic"'),
+        )
     )
 
 

@@ -8,8 +8,25 @@ from typing import Any, Literal
 
 import msgspec
 
-Kind = Literal["openai", "anthropic"]
-How = Literal["create", "stream", "helper", "models", "model", "embeddings", "count_tokens"]
+Kind = Literal["openai", "responses", "anthropic"]
+"""What is spoken: OpenAI's SDK has two languages."""
+How = Literal[
+    "create",
+    "stream",
+    "helper",
+    "models",
+    "model",
+    "retrieve",
+    "resume",
+    "replay",
+    "cancel",
+    "delete",
+    "embeddings",
+    "count_tokens",
+    "agent",
+]
+"""From `retrieve` to `delete` of responses: by id, with `starting_after` where the body says so.
+`agent` is the SDK's own loop of a model and its tools, which only Node is asked for here."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -45,6 +62,8 @@ class Heard(msgspec.Struct):
 
 def question(kind: Kind, how: How, model: str, text: str = "hi", /, **fields: object) -> Question:
     """The least that the SDK of `kind` can ask."""
+    if kind == "responses":
+        return Question(how, {"model": model, "input": text} | fields)
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}]}
     if kind == "anthropic":
         body["max_tokens"] = 1024

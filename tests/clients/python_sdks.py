@@ -8,17 +8,12 @@ import anthropic
 import openai
 
 from tests.clients.hearing import Failure, Heard, Kind, Question
+from tests.clients.python_responses import ask_responses, ask_responses_async, seen
 
 _TIMEOUT_S = 30.0
 _THREADS = 32
-
-
-def seen(thing: openai.BaseModel | anthropic.BaseModel) -> tuple[str, object]:
-    """An SDK's object as data: its type, and every field that was set, at every depth.
-
-    Taken at once, as helpers go on to change the snapshots that they hand out.
-    """
-    return type(thing).__name__, thing.to_dict(mode="json", warnings=False)
+_RAISED = (openai.OpenAIError, anthropic.AnthropicError, RuntimeError)
+"""The last by the helper of responses, for one that is not completed."""
 
 
 def _failure(error: Exception) -> Failure:
@@ -43,7 +38,7 @@ def ask_sync(
 ) -> list[Heard]:
     """All questions by one sync client, each in a thread."""
     client: openai.OpenAI | anthropic.Anthropic
-    if kind == "openai":
+    if kind != "anthropic":
         client = openai.OpenAI(
             base_url=f"{url}/v1", api_key=key, max_retries=max_retries, timeout=_TIMEOUT_S
         )
@@ -56,10 +51,11 @@ def ask_sync(
         heard = Heard([])
         try:
             if isinstance(client, openai.OpenAI):
-                _ask_openai(client, asked, heard)
+                ask = ask_responses if kind == "responses" else _ask_openai
+                ask(client, asked, heard)
             else:
                 _ask_anthropic(client, asked, heard)
-        except (openai.OpenAIError, anthropic.AnthropicError) as error:
+        except _RAISED as error:
             heard.error = _failure(error)
         return heard
 
@@ -85,8 +81,6 @@ def _ask_openai(client: openai.OpenAI, asked: Question, heard: Heard) -> None:
             heard.final = seen(client.models.retrieve(body["model"]))
         case "embeddings":
             heard.final = seen(client.embeddings.create(**body))
-        case "count_tokens":
-            raise AssertionError("openai has no such call")
 
 
 def _ask_anthropic(client: anthropic.Anthropic, asked: Question, heard: Heard) -> None:
@@ -107,8 +101,6 @@ def _ask_anthropic(client: anthropic.Anthropic, asked: Question, heard: Heard) -
             heard.final = seen(client.models.retrieve(body["model"]))
         case "count_tokens":
             heard.final = seen(client.messages.count_tokens(**body))
-        case "embeddings":
-            raise AssertionError("anthropic has no such call")
 
 
 # --- async ----------------------------------------------------------------------------------------
@@ -121,7 +113,7 @@ def ask_async(
 
     async def all_of_them() -> list[Heard]:
         client: openai.AsyncOpenAI | anthropic.AsyncAnthropic
-        if kind == "openai":
+        if kind != "anthropic":
             client = openai.AsyncOpenAI(
                 base_url=f"{url}/v1", api_key=key, max_retries=max_retries, timeout=_TIMEOUT_S
             )
@@ -130,21 +122,22 @@ def ask_async(
                 base_url=url, api_key=key, max_retries=max_retries, timeout=_TIMEOUT_S
             )
         async with client:
-            return await asyncio.gather(*(_one_async(client, asked) for asked in questions))
+            return await asyncio.gather(*(_one_async(client, kind, asked) for asked in questions))
 
     return asyncio.run(all_of_them())
 
 
 async def _one_async(
-    client: openai.AsyncOpenAI | anthropic.AsyncAnthropic, asked: Question
+    client: openai.AsyncOpenAI | anthropic.AsyncAnthropic, kind: Kind, asked: Question
 ) -> Heard:
     heard = Heard([])
     try:
         if isinstance(client, openai.AsyncOpenAI):
-            await _ask_openai_async(client, asked, heard)
+            ask = ask_responses_async if kind == "responses" else _ask_openai_async
+            await ask(client, asked, heard)
         else:
             await _ask_anthropic_async(client, asked, heard)
-    except (openai.OpenAIError, anthropic.AnthropicError) as error:
+    except _RAISED as error:
         heard.error = _failure(error)
     return heard
 
@@ -170,8 +163,6 @@ async def _ask_openai_async(client: openai.AsyncOpenAI, asked: Question, heard: 
             heard.final = seen(await client.models.retrieve(body["model"]))
         case "embeddings":
             heard.final = seen(await client.embeddings.create(**body))
-        case "count_tokens":
-            raise AssertionError("openai has no such call")
 
 
 async def _ask_anthropic_async(
@@ -197,5 +188,3 @@ async def _ask_anthropic_async(
             heard.final = seen(await client.models.retrieve(body["model"]))
         case "count_tokens":
             heard.final = seen(await client.messages.count_tokens(**body))
-        case "embeddings":
-            raise AssertionError("anthropic has no such call")

@@ -1,7 +1,7 @@
 """A provider that plays recordings over HTTP, and a tee that listens to what a client is sent.
 
-The provider answers `NAME` with the bytes of `NAME.chat.sse` or `NAME.messages.sse`, an event at a
-time, or with its unstreamed twin. An OpenAI that was not asked for usage does not tell it. Asked
+The provider answers `NAME` with the bytes of `NAME.chat.sse`, or what else it is asked in, an event
+at a time, or with its unstreamed twin. An OpenAI that was not asked for usage does not tell it. Asked
 for `NAME~PACE` the provider waits after every event until the tee has seen a heartbeat go by to
 that client: so there is one between every two events, however slow the machine is, and no test
 waits for longer than that takes. `NAME!3` is the first 3 events, and then an end in good order.
@@ -22,8 +22,16 @@ from aiohttp import web
 from tests.clients.hearing import Kind
 from tests.server import RECORDINGS
 
-ENDS: dict[Kind, str] = {"openai": ".chat.sse", "anthropic": ".messages.sse"}
-_PATHS: dict[str, Kind] = {"/v1/chat/completions": "openai", "/v1/messages": "anthropic"}
+ENDS: dict[Kind, str] = {
+    "openai": ".chat.sse",
+    "responses": ".responses.sse",
+    "anthropic": ".messages.sse",
+}
+_PATHS: dict[str, Kind] = {
+    "/v1/chat/completions": "openai",
+    "/v1/responses": "responses",
+    "/v1/messages": "anthropic",
+}
 _PASSAGES = {
     "/v1/embeddings": ".embeddings.json",
     "/v1/messages/count_tokens": ".count_tokens.json",

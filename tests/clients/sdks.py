@@ -21,6 +21,8 @@ Sdks = Mapping[str, Ask]
 NAMES = ("sync", "async", "node")
 KINDS: tuple[Kind, Kind] = ("openai", "anthropic")
 PAIRS: list[tuple[Kind, str]] = [(kind, name) for kind in KINDS for name in NAMES]
+RESPONSES: list[tuple[Kind, str]] = [("responses", name) for name in NAMES]
+"""OpenAI's SDKs once more, in their other language."""
 
 
 class Directly:

@@ -18,9 +18,11 @@ from tests.clients.recording_server import (
     is_event,
     recorded,
 )
-from tests.clients.sdks import PAIRS, Directly, Sdks
+from tests.clients.sdks import PAIRS, RESPONSES, Directly, Sdks
 from tests.server import RECORDINGS, Served
 
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
+"""By the helper of responses, of an item of a type that it does not know."""
 _PACED_EVENTS_MAX = 30
 """Of one recording: a heartbeat takes 0.1 s, and the 30th is no other than the 300th."""
 _WAYS: tuple[How, How] = ("stream", "helper")
@@ -67,15 +69,16 @@ def answers(hasty: Served, recordings: RecordingServer, sdks: Sdks, directly: Di
             for case, before, after in zip(cases, direct, through, strict=True)
         ]
 
-    with ThreadPoolExecutor(len(PAIRS)) as threads:
-        return dict(zip(PAIRS, threads.map(hear, PAIRS), strict=True))
+    pairs = [*PAIRS, *RESPONSES]
+    with ThreadPoolExecutor(len(pairs)) as threads:
+        return dict(zip(pairs, threads.map(hear, pairs), strict=True))
 
 
 def _name(*words: str) -> str:
     return "-".join(words)
 
 
-@pytest.mark.parametrize(("kind", "sdk"), PAIRS)
+@pytest.mark.parametrize(("kind", "sdk"), [*PAIRS, *RESPONSES])
 def test_with_a_heartbeat_after_every_event_the_objects_are_the_same(
     kind: Kind, sdk: str, answers: Answers
 ) -> None:
@@ -85,9 +88,11 @@ def test_with_a_heartbeat_after_every_event_the_objects_are_the_same(
         assert answer.through == answer.direct, answer.name
 
 
-@pytest.mark.parametrize(("kind", "sdk"), PAIRS)
+@pytest.mark.parametrize(("kind", "sdk"), [*PAIRS, *RESPONSES])
 def test_the_heartbeats_and_ids_were_there(kind: Kind, sdk: str, answers: Answers) -> None:
     for answer in answers[kind, sdk]:
+        if answer.direct.error is not None:  # Node's helper leaves at an item that it does not know
+            continue
         assert answer.pace.ids == list(range(1, answer.events() + 1)), answer.name
         gaps = range(1, min(answer.events() - 1, _PACED_EVENTS_MAX) + 1)
         assert set(gaps) <= answer.pace.heartbeats_after, answer.name

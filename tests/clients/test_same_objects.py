@@ -5,8 +5,11 @@ import pytest
 from tests.clients.conftest import APP_KEY
 from tests.clients.hearing import How, Kind, question
 from tests.clients.recording_server import asking_for_usage, recorded
-from tests.clients.sdks import PAIRS, Directly, Sdks
+from tests.clients.sdks import PAIRS, RESPONSES, Directly, Sdks
 from tests.server import RECORDINGS, Served
+
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
+"""By the helper of responses, of an item of a type that it does not know."""
 
 
 def tells_usage(name: str) -> bool:
@@ -15,7 +18,7 @@ def tells_usage(name: str) -> bool:
 
 
 @pytest.mark.parametrize("how", ["stream", "helper"])
-@pytest.mark.parametrize(("kind", "sdk"), PAIRS)
+@pytest.mark.parametrize(("kind", "sdk"), [*PAIRS, *RESPONSES])
 def test_streamed_objects_are_the_same_as_directly(
     kind: Kind, sdk: str, sdks: Sdks, how: How, midstream: Served, directly: Directly
 ) -> None:
@@ -31,7 +34,7 @@ def test_streamed_objects_are_the_same_as_directly(
         assert got == expected, case
 
 
-@pytest.mark.parametrize(("kind", "sdk"), PAIRS)
+@pytest.mark.parametrize(("kind", "sdk"), [*PAIRS, *RESPONSES])
 def test_an_unstreamed_object_is_the_same_as_directly(
     kind: Kind, sdk: str, sdks: Sdks, midstream: Served, directly: Directly
 ) -> None:

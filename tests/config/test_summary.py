@@ -79,9 +79,9 @@ listens on  http://0.0.0.0:80, reachable from other machines, with a key
 store       redis://h:6379/1
 streams     kept 90 s after their end, 1 d if asked for; they stop 2 min after the last reader left
 providers
-  a  openai at https://api.openai.com/v1, key from env:A
+  a  openai at https://api.openai.com/v1, key from env:A, asked in openai.chat and openai.responses
   c  scripted, plays tapes, with fault cut
-  d  openai at http://localhost:11434/v1, without a key
+  d  openai at http://localhost:11434/v1, without a key, asked in openai.chat
   b  off: B is not set
 models
   gpt-*   a/*, USD for a million tokens: 2.5 in, 10.123456 out, 1 cached

@@ -51,6 +51,30 @@ async def list_all(
         assert len(page.streams) == count
 
 
+# --- names -------------------------------------------------------------------------------------
+
+
+def test_a_name_is_of_its_owners_newest_stream_of_that_name_while_it_is_kept(
+    backend: Backend,
+) -> None:
+    async def test() -> None:
+        first, second, other = (make_admission().stream for _ in range(3))
+        async with backend.process() as here, backend.process() as there:
+            assert await here.ledger.named("o", "resp_1") is None
+            await here.ledger.name(first, "o", "resp_1", 1000)
+            await here.ledger.name(other, "p", "resp_1", 1000)
+            assert await there.ledger.named("o", "resp_1") == first
+            assert await there.ledger.named("p", "resp_1") == other
+            assert await there.ledger.named("o", "resp_") is None
+            assert await there.ledger.named("oresp_", "1") is None
+            await there.ledger.name(second, "o", "resp_1", 0.05)
+            assert await here.ledger.named("o", "resp_1") == second
+            await backend.pass_time(0.1)
+            assert await here.ledger.named("o", "resp_1") is None
+
+    run(test)
+
+
 # --- claims ------------------------------------------------------------------------------------
 
 

@@ -28,16 +28,23 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     for method, operation in item.items()
 }
 ASKS = [f"POST {dialect.path}" for dialect in all_dialects().values()]
-ERROR_SHAPES = {"openai.chat": "OpenAIError", "anthropic.messages": "AnthropicError"}
+ERROR_SHAPES = {
+    "openai.chat": "OpenAIError",
+    "openai.responses": "OpenAIError",
+    "anthropic.messages": "AnthropicError",
+}
 STREAM = StreamId("st_0123456789abcdefghijklmnop")
 
 ONE_OF_EACH: Sequence[MidstreamError] = (
     errors.MalformedRequest("No.", param="model"),
     errors.MalformedEventId("x"),
     errors.ModelWithoutPrice("m"),
+    errors.ThreadUnsupported(),
+    errors.PreviousResponseUnknown("resp_1"),
     errors.NotAuthenticated("No key."),
     errors.NotPermitted("No."),
     errors.StreamNotFound(),
+    errors.ResponseNotFound("resp_1"),
     errors.ModelNotFound("m"),
     errors.PassageNotOffered("m", "embeddings"),
     errors.RouteNotFound(),
@@ -57,6 +64,7 @@ ONE_OF_EACH: Sequence[MidstreamError] = (
     errors.ProviderStalled("idle", 1),
     errors.ProviderTruncated(),
     errors.ProviderGarbled("no JSON"),
+    errors.ProviderUntranslatable("audio"),
     errors.StoreUnavailable("away"),
     errors.StoreFull(),
     errors.Draining(),

@@ -144,7 +144,7 @@ def test_what_the_operator_and_the_lists_of_models_get_is_as_documented() -> Non
     asyncio.run(ask())
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
 def test_an_answer_is_as_documented_whole_event_by_event_and_at_once(path: str) -> None:
     async def ask() -> None:
         async with running(CONFIG) as client:
@@ -219,6 +219,36 @@ def test_reading_a_stream_is_as_documented_from_its_state_to_its_last_event() ->
             listed = await client.ask("GET", "/v1/streams?limit=1")
             assert len(json.loads(listed.body)["data"]) == 1
             check("GET", "/v1/streams", listed)
+
+    asyncio.run(ask())
+
+
+def test_coming_back_to_a_response_is_as_documented_in_the_background_too() -> None:
+    async def ask() -> None:
+        async with running(CONFIG) as client:
+            asked = {"model": "demo", "input": "Hello"}
+            begun = await client.ask("POST", "/v1/responses", asked | {"background": True})
+            assert begun.status == 200
+            check("POST", "/v1/responses", begun)
+            path = "/v1/responses/{name}"
+            name = json.loads(begun.body)["id"]
+            calls = [
+                ("GET", "", "", 200),
+                ("GET", "", "?stream=true&starting_after=2", 200),
+                ("GET", "", "?stream=true&starting_after=99999", 409),
+                ("GET", "", "?stream=maybe", 400),
+                ("POST", "/cancel", "", 200),
+                ("DELETE", "", "", 200),
+                ("GET", "", "", 404),
+                ("POST", "/cancel", "", 404),
+                ("DELETE", "", "", 404),
+            ]
+            for method, rest, query, status in calls:
+                answered = await client.ask(method, f"/v1/responses/{name}{rest}{query}")
+                assert answered.status == status, (method, rest, answered.body)
+                check(method, path + rest, answered)
+            gone_on = asked | {"previous_response_id": name}
+            check("POST", "/v1/responses", await client.ask("POST", "/v1/responses", gone_on))
 
     asyncio.run(ask())
 

@@ -50,7 +50,9 @@ from proxy.wire.sse import Parser, encode_batch, encode_first
 
 LEASE_S = 5.0
 HEARTBEAT_S = 15.0
-DIALECT = "openai.chat"
+CHAT, RESPONSES = "openai.chat", "openai.responses"
+NAME = "resp_1"
+"""Of each answer in the dialect that has names."""
 LIMITS = (
     Limit("key:k", Kind.CONCURRENT_STREAMS, 1000),
     Limit("key:k", Kind.TOKENS_PER_DAY, 10_000_000),
@@ -288,7 +290,7 @@ class SaidProvider:
     """Says a given answer at a random pace, and perhaps stops in the middle."""
 
     name = "said"
-    dialects = (DIALECT,)
+    dialects = (CHAT, RESPONSES)
     passages = ()
     deadlines = Deadlines(first_event_s=60, idle_s=30, total_s=600)
 
@@ -491,7 +493,8 @@ class World:
         self.workers = [Worker(self) for _ in range(self.rng.randint(1, 3))]
         self.stream = StreamId("")
         self.readers = [Reader(self, f"reader {n}") for n in range(self.rng.randint(1, 5))]
-        self.said = make_answer(self.rng)
+        self.dialect = RESPONSES if seed % 4 == 0 else CHAT
+        self.said = (make_chat if self.dialect == CHAT else make_response)(self.rng)
         self.provider = SaidProvider(self.said, self.rng, self.rng.choice([0.01, 0.3, 4.0]))
         self.is_killed = False
         self.may_be_buried = False
@@ -522,7 +525,7 @@ class World:
             await (worker.stop() if worker.is_up else worker.bury())
 
     async def _create(self, worker: Worker) -> bool:
-        dialect = all_dialects()[DIALECT]
+        dialect = all_dialects()[self.dialect]
         ask = dialect.read_ask(
             b'{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}'
         )
@@ -530,7 +533,7 @@ class World:
         birth = Birth(
             id=self.stream,
             owner="o",
-            dialect=DIALECT,
+            dialect=self.dialect,
             model="m",
             provider="said",
             created_at=self.clock.now(),
@@ -540,7 +543,7 @@ class World:
         )
         work = Work(
             self.provider,
-            UpstreamRequest(DIALECT, "m", b"{}"),
+            UpstreamRequest(self.dialect, "m", b"{}"),
             dialect,
             dialect.translator(ask),
             LIMITS,
@@ -625,6 +628,8 @@ class World:
             assert not self.provider.is_open, "the provider's connection is closed"
         ledger = MemoryLedger(self.store, lease_s=LEASE_S)
         assert not await ledger.overdue(10), "the ledger has settled it"
+        if self.dialect == RESPONSES and len(data) > 1:
+            assert await ledger.named("o", NAME) == self.stream, "what was told is known"
         running, spent = await ledger.standings(LIMITS)
         assert not self.store.meters.holds, "nothing is held"
         assert running.remaining == LIMITS[0].amount, "no slot is taken"
@@ -633,7 +638,7 @@ class World:
         assert LIMITS[1].amount - spent.remaining == total, "what was used is charged, once"
 
 
-def make_answer(rng: random.Random) -> list[bytes]:
+def make_chat(rng: random.Random) -> list[bytes]:
     """A chat answer of random length, as data of events."""
     chunk = b'{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[%s]}'
     said = [
@@ -643,6 +648,17 @@ def make_answer(rng: random.Random) -> list[bytes]:
     said.append(chunk % b'{"index":0,"delta":{},"finish_reason":"stop"}')
     said.append(b"[DONE]")
     return said
+
+
+def make_response(rng: random.Random) -> list[bytes]:
+    """A response of random length, as data of events."""
+    whole = b'{"type":"response.%b","sequence_number":%d,"response":{"id":"resp_1","output":[]}}'
+    delta = (
+        b'{"type":"response.output_text.delta","sequence_number":%d,"output_index":0,"delta":"%d"}'
+    )
+    count = rng.choice([0, 1, 5, 40])
+    said = [delta % (n, n) for n in range(1, count + 1)]
+    return [whole % (b"created", 0), *said, whole % (b"completed", count + 1)]
 
 
 def silent_observer() -> Observer:

@@ -21,12 +21,18 @@ def test_each_table_becomes_a_provider_of_its_kind() -> None:
             "one": config.OpenAIProvider(api_key=key, connect_s=1, idle_s=2),
             "two": config.AnthropicProvider(api_key=key, first_event_s=3, total_s=4),
             "three": config.ScriptedProvider(idle_s=5),
+            "four": config.OpenAIProvider(base_url="http://127.0.0.1:9/v1"),
+            "five": config.OpenAIProvider(
+                base_url="http://127.0.0.1:9/v1", dialects=("openai.responses", "openai.chat")
+            ),
         }
     )
-    assert [provider.name for provider in built.values()] == list(built) == ["one", "two", "three"]
-    assert built["one"].dialects == ("openai.chat",)
+    assert [provider.name for provider in built.values()] == list(built)
+    assert built["one"].dialects == ("openai.chat", "openai.responses")
+    assert built["four"].dialects == ("openai.chat",), "most servers have no more"
+    assert built["five"].dialects_for("any") == ("openai.responses", "openai.chat")
     assert built["two"].dialects == ("anthropic.messages",)
-    assert built["three"].dialects == ("openai.chat", "anthropic.messages")
+    assert built["three"].dialects == (*("openai.chat", "openai.responses", "anthropic.messages"),)
     assert built["one"].deadlines == Deadlines(connect_s=1, idle_s=2)
     assert built["two"].deadlines == Deadlines(first_event_s=3, total_s=4)
     assert built["three"].deadlines == Deadlines(idle_s=5)

@@ -27,7 +27,11 @@ from tests.simulation import virtual_loop
 from tests.upstream.asking import read, request
 
 DIALECTS = all_dialects()
-SUFFIXES = {"openai.chat": "chat", "anthropic.messages": "messages"}
+SUFFIXES = {
+    "openai.chat": "chat",
+    "openai.responses": "responses",
+    "anthropic.messages": "messages",
+}
 
 in_either = pytest.mark.parametrize("dialect", sorted(DIALECTS))
 
@@ -300,6 +304,15 @@ def test_an_unknown_recording_is_not_found(model: str, tmp_path: Path) -> None:
     assert len(problem.message) < 300
 
 
+def test_a_model_is_asked_in_the_dialects_of_its_recordings(tmp_path: Path) -> None:
+    for name in ("a.messages.sse", "b.responses.sse", "b.chat.sse"):
+        (tmp_path / name).write_bytes(b"data: 1\n\n")
+    provider = ScriptedProvider("stage", config.ScriptedProvider(recordings=str(tmp_path)))
+    assert provider.dialects_for("a") == ("anthropic.messages",)
+    assert provider.dialects_for("b") == ("openai.chat", "openai.responses")
+    assert provider.dialects_for("c") == tuple(SUFFIXES), "it says itself that there is none"
+
+
 def test_models_are_the_recordings_names(tmp_path: Path) -> None:
     for name in ("b.chat.sse", "a.messages.sse", "a.chat.sse"):
         (tmp_path / name).write_bytes(b"data: 1\n\n")
@@ -336,10 +349,12 @@ def _folded(dialect: str) -> Any:
     return json.loads(DIALECTS[dialect].fold(events))
 
 
-def test_the_demo_says_the_same_in_both_dialects() -> None:
+def test_the_demo_says_the_same_in_every_dialect() -> None:
     chat = _folded("openai.chat")["choices"][0]["message"]["content"]
     (block,) = _folded("anthropic.messages")["content"]
     assert block["text"] == chat
+    (item,) = _folded("openai.responses")["output"]
+    assert item["content"][0]["text"] == chat
     assert 500 < len(chat) < 1500
     assert "**" in chat
     assert "\n1. " in chat
@@ -358,7 +373,8 @@ def test_the_demo_ends_as_it_should_and_tells_its_usage(dialect: str) -> None:
     assert translator.is_complete
     assert translator.usage is not None
     assert translator.usage.input_tokens > 0
-    said = sum(b'"content":"' in frame.data or b"text_delta" in frame.data for frame in frames)
+    pieces = (b'"content":"', b"text_delta", b"output_text.delta")
+    said = sum(any(piece in frame.data for piece in pieces) for frame in frames)
     assert translator.usage.output_tokens == said - (dialect == "openai.chat")
 
 

@@ -10,7 +10,10 @@ from proxy.wire.sse import Parser
 FOLDER = Path(__file__).parent.parent / "recordings"
 CHAT = sorted(path.name for path in FOLDER.glob("*.chat.sse"))
 MESSAGES = sorted(path.name for path in FOLDER.glob("*.messages.sse"))
-ALL = CHAT + MESSAGES
+RESPONSES = sorted(path.name for path in FOLDER.glob("*.responses.sse"))
+ALL = CHAT + MESSAGES + RESPONSES
+FAILING = sorted(f"failing/{path.name}" for path in FOLDER.glob("failing/*.responses.sse"))
+"""They do not complete."""
 
 
 def raw(name: str) -> bytes:

@@ -15,7 +15,7 @@ MESSAGES = all_dialects()["anthropic.messages"]
 
 
 def deltas_of(name: str) -> list[Delta]:
-    dialect = MESSAGES if name in recorded.MESSAGES else CHAT
+    (dialect,) = (each for key, each in all_dialects().items() if name.split(".")[1] in key)
     return [delta for event in recorded.events(name) for delta in dialect.deltas(event.data)]
 
 
@@ -46,6 +46,26 @@ def test_the_pieces_of_a_chat_make_its_message(name: str) -> None:
         assert whole[Kind.TOOL, index] == call["arguments"]
     names = [delta.name for delta in deltas_of(name) if delta.name]
     assert names == [call["name"] for call in calls]
+
+
+@pytest.mark.parametrize("name", recorded.RESPONSES)
+def test_the_pieces_of_a_response_make_its_items(name: str) -> None:
+    items = answer(name)["output"]
+
+    whole = joined(deltas_of(name))
+
+    parts = [part for item in items for part in item.get("content") or ()]
+    texts = [part.get("text") or part.get("refusal") for part in parts]
+    thoughts = [part["text"] for part in parts if part["type"] == "reasoning_text"]
+    summed = [part["text"] for item in items for part in item.get("summary") or ()]
+    assert whole[Kind.TEXT, 0] == "".join(text for text in texts if text not in thoughts)
+    assert whole[Kind.REASONING, 0] == "".join([*thoughts, *summed])
+    for index, item in enumerate(items):
+        given = [item[key] for key in ("arguments", "input", "code") if key in item]
+        assert whole[Kind.TOOL, index] == "".join(given)
+    names = [delta.name for delta in deltas_of(name) if delta.name]
+    calls = [item for item in items if item["type"].endswith("_call")]
+    assert names == [call.get("name", call["type"]) for call in calls]
 
 
 @pytest.mark.parametrize("name", recorded.MESSAGES)

@@ -20,6 +20,8 @@ from proxy.wire.sse import encode, encode_batch, encode_first
 from tests.wire import recorded
 
 DIALECTS = all_dialects()
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
+"""By the helper of responses, of an item of a type that it does not know."""
 
 
 def client(stream: bytes, answer: bytes) -> httpx2.Client:
@@ -46,6 +48,18 @@ def chat_by_sdk(stream: bytes, answer: bytes) -> tuple[Any, Any]:
             # Not get_final_completion(), which raises when the answer was cut by length.
             streamed = helper.current_completion_snapshot
         return dump(streamed), dump(sdk.chat.completions.create(model="m", messages=[]))
+
+
+def response_by_sdk(stream: bytes, answer: bytes) -> tuple[Any, Any]:
+    """The helper has no final response of one that is incomplete: its last event has it."""
+    with openai.OpenAI(
+        api_key="k", base_url="http://test/v1", http_client=client(stream, answer)
+    ) as sdk:
+        with sdk.responses.stream(model="m", input="x") as helper:
+            last = list(helper)[-1]
+            assert last.type in {"response.completed", "response.incomplete"}
+            streamed = last.response
+        return dump(streamed), dump(sdk.responses.create(model="m", input="x"))
 
 
 def message_by_sdk(stream: bytes, answer: bytes) -> tuple[Any, Any]:
@@ -95,6 +109,15 @@ def without_message_quirks(name: str, streamed: Any, folded: Any) -> None:
         assert folded["usage"].pop("iterations")
 
 
+def without_response_quirks(name: str, streamed: Any, folded: Any) -> None:
+    """Take out the fields of the helper's own model, for structured output."""
+    del name, folded
+    for item in streamed["output"]:
+        item.pop("parsed_arguments", None)
+        for part in item.get("content") or ():
+            part.pop("parsed", None)
+
+
 def compare(name: str, stream: bytes) -> None:
     by_sdk, take_out, dialect = KINDS[name.split(".")[1]]
     answer = DIALECTS[dialect].fold(recorded.events(name))
@@ -105,6 +128,7 @@ def compare(name: str, stream: bytes) -> None:
 
 KINDS: dict[str, tuple[Callable[[bytes, bytes], Any], Callable[[str, Any, Any], None], str]] = {
     "chat": (chat_by_sdk, without_chat_quirks, "openai.chat"),
+    "responses": (response_by_sdk, without_response_quirks, "openai.responses"),
     "messages": (message_by_sdk, without_message_quirks, "anthropic.messages"),
 }
 
@@ -126,10 +150,30 @@ def test_ids_retry_and_heartbeats_between_all_events_change_nothing(name: str) -
 def test_the_sdk_raises_on_an_ending_that_is_not_completed(name: str) -> None:
     by_sdk, _, dialect = KINDS[name.split(".")[1]]
     before = recorded.events(name)[:-1]
-    frame = recorded.last_frame(DIALECTS[dialect], Ending.FAILED, ProviderTruncated().problem())
+    problem = ProviderTruncated().problem()
+    frame = recorded.last_frame(DIALECTS[dialect], Ending.FAILED, problem, before)
     stream = encode_batch([*before, Event(len(before) + 1, frame.name, frame.data)])
+    if dialect == "openai.responses":
+        by_helper_of_responses(stream)
+        return
     with pytest.raises((openai.APIError, anthropic.APIStatusError)) as raised:
         by_sdk(stream, b"{}")
     error = raised.value
     assert isinstance(error, openai.APIError | anthropic.APIStatusError)
     assert "provider_truncated" in str(error.body)
+
+
+def by_helper_of_responses(stream: bytes) -> None:
+    """It tells a failure as the last event, and has no final response."""
+    with (
+        openai.OpenAI(
+            api_key="k", base_url="http://test/v1", http_client=client(stream, b"{}")
+        ) as sdk,
+        sdk.responses.stream(model="m", input="x") as helper,
+    ):
+        last = list(helper)[-1]
+        assert last.type == "response.failed"
+        assert last.response.error is not None
+        assert str(last.response.error.code) == "provider_truncated"
+        with pytest.raises(RuntimeError, match=r"response\.completed"):
+            helper.get_final_response()

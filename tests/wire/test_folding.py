@@ -16,6 +16,8 @@ START = b'{"type":"message_start","message":{"id":"m","content":[],"usage":{"inp
 
 def fold(events: list[Event]) -> Any:
     name = "anthropic.messages" if any(event.name for event in events) else "openai.chat"
+    if any(b'"response' in event.data for event in events):
+        name = "openai.responses"
     return json.loads(all_dialects()[name].fold(events))
 
 

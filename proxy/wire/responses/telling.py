@@ -207,11 +207,12 @@ class ResponsesTelling:
         return self._frame(f"{part.words.part_event}.added", content)
 
     def _say(self, part: _Part, text: str) -> Sequence[Frame]:
-        begun = () if part.has_begun else (self._begin(part),)
+        begun = [] if part.has_begun else [self._begin(part)]
         part.pieces.append(text)
         data = b"%b%d%b%b%b" % (part.before, self._told, part.between, write(text), part.after)
         self._told += 1
-        return (*begun, Frame(part.name, data))
+        begun.append(Frame(part.name, data))
+        return begun
 
     def _close(self, part: _Part) -> list[Frame]:
         whole = "".join(part.pieces)

@@ -2,6 +2,7 @@
 // what the SDK made of the answers. Batches overlap, so a line carries its batch's number.
 
 import Anthropic from "@anthropic-ai/sdk";
+import { betaTool } from "@anthropic-ai/sdk/helpers/beta/json-schema";
 import OpenAI from "openai";
 import { createInterface } from "node:readline";
 
@@ -29,8 +30,51 @@ const WAYS = {
     model: async (client, { model }, heard) => {
       heard.final = await client.models.retrieve(model);
     },
+    agent: async (client, { model, text, given }, heard) => {
+      const tools = schemas(given).map(([name, parameters]) => ({
+        type: "function",
+        function: { name, parameters, parse: JSON.parse, function: () => given[name] },
+      }));
+      const messages = [{ role: "user", content: text }];
+      const runner = client.chat.completions.runTools({ model, messages, tools, stream: true });
+      heard.final = await runner.finalContent();
+    },
     embeddings: async (client, body, heard) => {
       heard.final = await client.embeddings.create(body);
+    },
+  },
+  responses: {
+    create: async (client, body, heard) => {
+      heard.final = await client.responses.create(body);
+    },
+    stream: async (client, body, heard) => {
+      for await (const event of await client.responses.create({ ...body, stream: true })) {
+        heard.events.push(event);
+      }
+    },
+    helper: async (client, body, heard) => {
+      const helper = client.responses.stream(body);
+      for await (const event of helper) heard.events.push(structuredClone(event));
+      heard.final = await helper.finalResponse();
+    },
+    retrieve: async (client, { id, ...query }, heard) => {
+      heard.final = await client.responses.retrieve(id, query);
+    },
+    resume: async (client, { id, ...query }, heard) => {
+      for await (const event of await client.responses.retrieve(id, { ...query, stream: true })) {
+        heard.events.push(event);
+      }
+    },
+    replay: async (client, { id, ...query }, heard) => {
+      const helper = client.responses.stream({ response_id: id, ...query });
+      for await (const event of helper) heard.events.push(structuredClone(event));
+      heard.final = await helper.finalResponse();
+    },
+    cancel: async (client, { id }, heard) => {
+      heard.final = await client.responses.cancel(id);
+    },
+    delete: async (client, { id }, heard) => {
+      await client.responses.delete(id);
     },
   },
   anthropic: {
@@ -55,11 +99,29 @@ const WAYS = {
     model: async (client, { model }, heard) => {
       heard.final = await client.models.retrieve(model);
     },
+    agent: async (client, { model, text, given }, heard) => {
+      const tools = schemas(given).map(([name, inputSchema]) =>
+        betaTool({ name, inputSchema, description: name, run: () => given[name] }),
+      );
+      const messages = [{ role: "user", content: text }];
+      const body = { model, max_tokens: 1024, messages, tools, stream: true };
+      for await (const stream of client.beta.messages.toolRunner(body)) {
+        heard.final = (await stream.finalMessage()).content.findLast(({ type }) => type === "text")?.text;
+      }
+    },
     count_tokens: async (client, body, heard) => {
       heard.final = await client.messages.countTokens(body);
     },
   },
 };
+
+// The tools of an agent: what each gives is known, and one takes an argument.
+function schemas(given) {
+  return Object.keys(given).map((name, place) => [
+    name,
+    { type: "object", properties: place ? {} : { city: { type: "string" } } },
+  ]);
+}
 
 // What both SDKs say of a failure, under the names that the Python SDKs have for it.
 function failure(error) {
@@ -87,9 +149,9 @@ async function ask(client, kind, { how, body }) {
 async function answer({ number, kind, url, key, max_retries: maxRetries, questions }) {
   const settings = { apiKey: key, maxRetries, timeout: 30_000, logLevel: "off" };
   const client =
-    kind === "openai"
-      ? new OpenAI({ ...settings, baseURL: `${url}/v1` })
-      : new Anthropic({ ...settings, baseURL: url });
+    kind === "anthropic"
+      ? new Anthropic({ ...settings, baseURL: url })
+      : new OpenAI({ ...settings, baseURL: `${url}/v1` });
   const heard = await Promise.all(questions.map((question) => ask(client, kind, question)));
   process.stdout.write(`${JSON.stringify({ number, heard })}\n`);
 }
