@@ -5,6 +5,7 @@
     │   ├── MalformedRequest        400
     │   ├── MalformedEventId        400
     │   ├── ModelWithoutPrice       400
+    │   ├── ThreadUnsupported       400
     │   ├── PreviousResponseUnknown 400
     │   ├── NotAuthenticated        401
     │   ├── NotPermitted            403
@@ -154,6 +155,22 @@ class PreviousResponseUnknown(CallerError):
 
     def __str__(self) -> str:
         return f"Previous response with id {self.name[:100]!r} not found."
+
+
+class ThreadUnsupported(CallerError):
+    """Anthropic's field for a conversation that the server holds, where the provider is another.
+
+    Its SDKs' tool runners send it unasked, and go on without it if the code is this one.
+    """
+
+    code = "thread_unsupported_request"
+    param = "thread"
+
+    def __str__(self) -> str:
+        return (
+            "'thread' cannot be translated: the provider of this model holds no conversation. "
+            "Send the whole one, without it."
+        )
 
 
 class NotAuthenticated(CallerError):

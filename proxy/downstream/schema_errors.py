@@ -50,6 +50,7 @@ def of_making_an_answer() -> list[Failure]:
             errors.MalformedRequest,
             errors.MalformedEventId,
             errors.ModelWithoutPrice,
+            errors.ThreadUnsupported,
             errors.ModelNotFound,
             errors.AheadOfStream,
             errors.StreamGone,
@@ -115,6 +116,7 @@ def _meanings() -> dict[type[MidstreamError], str]:
         errors.MalformedEventId: "the place to go on from is not a whole number from 0.",
         errors.ModelWithoutPrice: "nobody has configured what the model costs, and the key has a "
         "limit in USD.",
+        errors.ThreadUnsupported: "Anthropic's `thread` is only for its own models.",
         errors.NotAuthenticated: "no key was sent, or one that is not known or has expired.",
         errors.NotPermitted: "the proxy has no keys, and then serves only programs on its own "
         "machine: `Host` must be a loopback name, and a web page of another origin (by `Origin` "
@@ -148,8 +150,8 @@ def _meanings() -> dict[type[MidstreamError], str]:
         errors.ProviderUnreachable: "no connection to the provider, or it broke.",
         errors.ProviderStalled: "the provider did not answer, or fell silent, for too long.",
         errors.ProviderTruncated: "the provider stopped in the middle of the answer.",
-        errors.ProviderUntranslatable: "the provider said what the dialect of the request cannot.",
         errors.ProviderGarbled: "the provider sent what cannot be understood, or too much.",
+        errors.ProviderUntranslatable: "the provider sent what the caller's dialect cannot say.",
         errors.StoreUnavailable: "the store that keeps the streams cannot be reached.",
         errors.StoreFull: "the store takes no new streams for want of memory.",
         errors.Draining: "this worker is being stopped; another one takes the request.",

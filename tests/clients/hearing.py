@@ -25,7 +25,8 @@ How = Literal[
     "count_tokens",
     "agent",
 ]
-"""From `retrieve` to `delete` they are of responses: by id, with `starting_after` where the body says so."""
+"""From `retrieve` to `delete` of responses: by id, with `starting_after` where the body says so.
+`agent` is the SDK's own loop of a model and its tools, which only Node is asked for here."""
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ _CACHED = LeftOut("other providers cache by rules of their own")
 _AUDIO = Refused("it asks for audio")
 _CUSTOM = Refused("it is a custom tool; only functions are translated")
 _OLD = Refused("functions are `tools` now, and their results messages of the role `tool`")
+_PARSED = LeftOut("the SDK has read it out of the words beside it")
 _BESIDE_USER = LeftOut("it names the user again: `safety_identifier` counts")
 
 RULES: Rules = {
@@ -38,6 +39,10 @@ RULES: Rules = {
     "messages[function]": _OLD,
     "messages[].audio": Refused("only OpenAI knows what it said before"),
     "messages[].function_call": _OLD,
+    "messages[].annotations": LeftOut("what a text rested on is not told again"),
+    "messages[].parsed": _PARSED,
+    "messages[].tool_calls[].function.parsed_arguments": _PARSED,
+    "messages[].tool_calls[].index": LeftOut("calls stand in their order"),
     "messages[].name": Refused("other dialects have no names for who speaks"),
     "messages[].content[input_audio]": Refused("other dialects have no audio in a conversation"),
     "messages[].content[].file.file_id": Refused("a file's id is known to its provider alone"),

@@ -42,6 +42,7 @@ RULES: Rules = {
     "service_tier": LeftOut("other providers have no capacity that was bought before"),
     "thinking.type": Refused("other models do not say where they think"),
     "speed": Refused("it is Anthropic's", unless=("standard",)),
+    "thread": Refused("only Anthropic holds a conversation; its SDKs go on without"),
     "user_profile_id": Refused("it is of an account at Anthropic"),
     "workspace_id": Refused("it is of an account at Anthropic"),
     "system[].cache_control": _CACHED,

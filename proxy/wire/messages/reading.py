@@ -7,6 +7,7 @@ a schema, of an answer or a tool, is always a promise here, which others call st
 
 from collections.abc import Callable, Iterator, Sequence
 
+from proxy.errors import ThreadUnsupported
 from proxy.wire import seals
 from proxy.wire.conversation import (
     Choice,
@@ -50,6 +51,8 @@ _FIELDS = {
 def read_conversation(ask: Ask) -> Conversation:
     """See `Dialect.conversation`."""
     given = Given(RULES, ask.fields)
+    if given.has("thread"):
+        raise ThreadUnsupported
     given.skip("model", "stream")
     config = given.within("output_config")
     effort = config.choice("effort", _EFFORTS) if config else None

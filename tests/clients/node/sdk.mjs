@@ -2,6 +2,7 @@
 // what the SDK made of the answers. Batches overlap, so a line carries its batch's number.
 
 import Anthropic from "@anthropic-ai/sdk";
+import { betaTool } from "@anthropic-ai/sdk/helpers/beta/json-schema";
 import OpenAI from "openai";
 import { createInterface } from "node:readline";
 
@@ -28,6 +29,15 @@ const WAYS = {
     },
     model: async (client, { model }, heard) => {
       heard.final = await client.models.retrieve(model);
+    },
+    agent: async (client, { model, text, given }, heard) => {
+      const tools = schemas(given).map(([name, parameters]) => ({
+        type: "function",
+        function: { name, parameters, parse: JSON.parse, function: () => given[name] },
+      }));
+      const messages = [{ role: "user", content: text }];
+      const runner = client.chat.completions.runTools({ model, messages, tools, stream: true });
+      heard.final = await runner.finalContent();
     },
     embeddings: async (client, body, heard) => {
       heard.final = await client.embeddings.create(body);
@@ -89,11 +99,29 @@ const WAYS = {
     model: async (client, { model }, heard) => {
       heard.final = await client.models.retrieve(model);
     },
+    agent: async (client, { model, text, given }, heard) => {
+      const tools = schemas(given).map(([name, inputSchema]) =>
+        betaTool({ name, inputSchema, description: name, run: () => given[name] }),
+      );
+      const messages = [{ role: "user", content: text }];
+      const body = { model, max_tokens: 1024, messages, tools, stream: true };
+      for await (const stream of client.beta.messages.toolRunner(body)) {
+        heard.final = (await stream.finalMessage()).content.findLast(({ type }) => type === "text")?.text;
+      }
+    },
     count_tokens: async (client, body, heard) => {
       heard.final = await client.messages.countTokens(body);
     },
   },
 };
+
+// The tools of an agent: what each gives is known, and one takes an argument.
+function schemas(given) {
+  return Object.keys(given).map((name, place) => [
+    name,
+    { type: "object", properties: place ? {} : { city: { type: "string" } } },
+  ]);
+}
 
 // What both SDKs say of a failure, under the names that the Python SDKs have for it.
 function failure(error) {
