@@ -58,8 +58,13 @@ def test_the_line_is_cut_and_the_answer_goes_on(demo: Served, tmp_path: Path) ->
     assert '"object":"chat.completion"' in out
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=["openai", "anthropic", "resume", "responses"])
+@pytest.mark.parametrize("code", blocks("python"), ids=["openai", "anthropic", "resume"])
 def test_the_sdks_work_with_nothing_changed_but_the_base_url(demo: Served, code: str) -> None:
+    assert len(run([sys.executable, "-c"], demo, code)) > 200
+
+
+def test_a_response_in_the_background_is_come_back_to(demo: Served) -> None:
+    (code,) = blocks("background")
     assert len(run([sys.executable, "-c"], demo, code)) > 200
 
 
