@@ -286,6 +286,16 @@ def test_what_is_said_only_by_whole_items_is_heard() -> None:
     assert (made["id"], made["name"], made["input"]) == ("c", "f", {"a": 1})
 
 
+def test_an_event_without_type_is_known_by_its_name() -> None:
+    words = b'event: response.output_text.delta\ndata: {"delta":"a"}\n\n'
+    assert message_of(RESPONSES, words + response())["content"] == "a"
+
+
+def test_a_call_that_is_done_twice_is_one_call() -> None:
+    done = item("done", 0, type="function_call", call_id="c", name="f", arguments="{}")
+    assert len(blocks(RESPONSES, response(done, done))) == 1
+
+
 def test_what_is_said_only_by_the_last_event_is_heard_once() -> None:
     output = [{"type": "message", "content": [{"type": "output_text", "text": "Yes."}]}]
     assert message_of(RESPONSES, response(output=output))["content"] == "Yes."
