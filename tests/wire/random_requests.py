@@ -25,7 +25,7 @@ _BOTH = {"text", "image", "document", "input_text", "input_image", "input_file"}
 _KINDS = {
     "user": {*_BOTH, "image_url", "file", "tool_result"},
     "assistant": {"text", "refusal", "tool_use", "thinking", "redacted_thinking"}
-    | {"output_text", "url_citation", "file_citation"},
+    | {"output_text", "url_citation"},
     "system": {"text", "input_text"},
     "developer": {"text", "input_text"},
     "tool": {"text"},
@@ -84,7 +84,6 @@ _NEVER = {
         "file_id",
         "file_url",
         "user",
-        "detail",
         "generate_summary",
         "caller",
         "allowed_callers",
@@ -119,6 +118,8 @@ def _values(name: str, kind: Any, field: str, pattern: str, role: str) -> st.Sea
             options.append(_TEXTS.filter(str.strip))
         elif member is bool:
             options.append(st.booleans())
+        elif member is float:
+            options.append(st.floats(0, 1))
         elif member is int:
             options.append(st.integers(1, 99))
         elif get_origin(member) is dict or member is object:

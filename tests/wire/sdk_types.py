@@ -38,6 +38,8 @@ _SAMPLES: Mapping[str, Any] = {
 }
 """By the name of a field: what makes sense in it."""
 _DEPTH_MAX = 12
+_FAR = 10
+"""How often a problem counts that shows another member of a union to be meant."""
 
 
 class Variation(NamedTuple):
@@ -113,31 +115,31 @@ def _problems_of_one(value: Any, kind: Any, path: str) -> list[str]:
         return _problems_of_object(value, kind, path)
     if is_array(kind):
         if not isinstance(value, list):
-            return [f"{path} is no array"]
+            return [f"{path} is no array"] * _FAR
         element = element_of(kind)
         return [one for item in value for one in problems(item, element, f"{path}[]")]
     if get_origin(kind) is dict:
-        return [] if isinstance(value, dict) else [f"{path} is no object"]
+        return [] if isinstance(value, dict) else [f"{path} is no object"] * _FAR
     if get_origin(kind) is Literal:
         return [] if value in get_args(kind) else [f"{path} is {value!r}"]
     if kind is object or kind is Any:
         return []
     wanted = (int, float) if kind is float else kind
     is_one = isinstance(value, wanted) and (kind is bool or not isinstance(value, bool))
-    return [] if is_one else [f"{path} is {value!r}, no {kind}"]
+    return [] if is_one else [f"{path} is {value!r}, no {kind}"] * _FAR
 
 
 def _problems_of_object(value: Any, kind: Any, path: str) -> list[str]:
     if not isinstance(value, dict):
-        return [f"{path} is no object"]
+        return [f"{path} is no object"] * _FAR
     fields = fields_of(kind)
     found = [f"{path}.{name} is missing" for name in required_of(kind) - value.keys()]
     for name, one in value.items():
         if name not in fields:
-            found += [f"{path}.{name} is not of {kind.__name__}"] * 10
+            found += [f"{path}.{name} is not of {kind.__name__}"] * _FAR
         else:
             wrong = problems(one, fields[name], f"{path}.{name}")
-            found += wrong * 10 if name in {"type", "role"} else wrong
+            found += wrong * _FAR if name in {"type", "role"} else wrong
     return found
 
 

@@ -142,25 +142,25 @@ def _joined(parts: Sequence[Part]) -> str:
 
 def _user(turn: Turn) -> Iterator[_Object]:
     """The results of tools first: they belong to the calls before."""
-    shown: list[Part] = []
+    shown: list[str | _Object] = []
     for part in turn.parts:
         if not isinstance(part, ToolResult):
             continue
-        text = _joined(part.parts)
-        content = f"{_ERROR}\n\n{text}" if part.is_error else text
+        given = [_shown(one) for one in part.parts]
+        texts = [one for one in given if isinstance(one, str)]
+        content = "\n\n".join([_ERROR, *texts] if part.is_error else texts)
         yield {"role": "tool", "tool_call_id": part.call_id, "content": content}
-        others = [one for one in part.parts if not isinstance(one, Text)]
-        if others:
-            shown += [Text(f"Result of {part.call_id}:"), *others]
-    said = [part for part in turn.parts if not isinstance(part, ToolResult)]
-    if shown or said or not turn.parts:
-        yield {"role": "user", "content": _content([*shown, *said])}
+        pictures = [one for one in given if not isinstance(one, str)]
+        if pictures:
+            shown += [f"Result of {part.call_id}:", *pictures]
+    shown += [_shown(part) for part in turn.parts if not isinstance(part, ToolResult)]
+    if shown or not turn.parts:
+        yield {"role": "user", "content": _content(shown)}
 
 
-def _content(parts: Sequence[Part]) -> str | list[_Object]:
-    shown = [_shown(part) for part in parts]
-    if all(isinstance(part, str) for part in shown):
-        return "\n\n".join(str(part) for part in shown)
+def _content(shown: Sequence[str | _Object]) -> str | list[_Object]:
+    if all(isinstance(one, str) for one in shown):
+        return "\n\n".join(str(one) for one in shown)
     return [{"type": "text", "text": one} if isinstance(one, str) else one for one in shown]
 
 
