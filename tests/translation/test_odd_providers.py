@@ -72,6 +72,13 @@ def test_an_event_that_no_book_knows_is_passed_over_whatever_its_shape() -> None
     assert message_of(RESPONSES, response(odd))["content"] is None
 
 
+def test_halves_of_a_character_in_two_events_are_one_again() -> None:
+    raw = chat({"content": "a\ud83d"}, {"content": "\ude00b"})
+    assert b"\\ud83d" in raw
+    (block,) = blocks(CHAT, raw)
+    assert block["text"] == "a\N{GRINNING FACE}b"
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours", "event"),
     [
