@@ -72,6 +72,13 @@ def test_an_event_that_no_book_knows_is_passed_over_whatever_its_shape() -> None
     assert message_of(RESPONSES, response(odd))["content"] is None
 
 
+def test_halves_of_a_character_in_two_events_are_one_again() -> None:
+    raw = chat({"content": "a\ud83d"}, {"content": "\ude00b"})
+    assert b"\\ud83d" in raw
+    (block,) = blocks(CHAT, raw)
+    assert block["text"] == "a\N{GRINNING FACE}b"
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours", "event"),
     [
@@ -284,6 +291,16 @@ def test_what_is_said_only_by_whole_items_is_heard() -> None:
     thought, yes, no, made = blocks(RESPONSES, raw)
     assert (thought["thinking"], yes["text"], no["text"]) == ("a\n\nb", "Yes.", "No.")
     assert (made["id"], made["name"], made["input"]) == ("c", "f", {"a": 1})
+
+
+def test_an_event_without_type_is_known_by_its_name() -> None:
+    words = b'event: response.output_text.delta\ndata: {"delta":"a"}\n\n'
+    assert message_of(RESPONSES, words + response())["content"] == "a"
+
+
+def test_a_call_that_is_done_twice_is_one_call() -> None:
+    done = item("done", 0, type="function_call", call_id="c", name="f", arguments="{}")
+    assert len(blocks(RESPONSES, response(done, done))) == 1
 
 
 def test_what_is_said_only_by_the_last_event_is_heard_once() -> None:
