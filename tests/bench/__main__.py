@@ -91,7 +91,9 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-_NAMES = (DIRECT, "nginx", "midstream")
+_NAMES = (DIRECT, "nginx", "midstream", "translated")
+"""The last is Midstream in front of a provider that does not speak its client's dialect."""
+_OTHER = {"openai": "anthropic", "anthropic": "openai"}
 
 
 def _is_there(name: str) -> bool:
@@ -118,6 +120,12 @@ def _all(
             for checkout, store in product([*options.beside, None], options.stores):
                 place = folder / f"midstream-{len(running)}"
                 contender = contenders.midstream(place, port, dialect, store, checkout)
+                running.append(stack.enter_context(contender))
+        if "translated" in names:
+            for store in options.stores:
+                place = folder / f"translated-{len(running)}"
+                other = _OTHER[dialect]
+                contender = contenders.midstream(place, port, other, store, None, "translated")
                 running.append(stack.enter_context(contender))
         yield provider_pid, running
 

@@ -118,11 +118,17 @@ def nginx(folder: Path, provider_port: int) -> Iterator[Contender]:
 
 @contextmanager
 def midstream(
-    folder: Path, provider_port: int, dialect: str, store: str, checkout: Path | None
+    folder: Path,
+    provider_port: int,
+    dialect: str,
+    store: str,
+    checkout: Path | None,
+    name: str = "midstream",
 ) -> Iterator[Contender]:
     """`midstream serve`, with its embedded store, a redis-server of its own, or none.
 
-    It is that of another `checkout` if one is given, and has the name of that folder.
+    Its provider speaks `dialect`. It is that of another `checkout` if one is given, and has the
+    name of that folder.
     """
     folder.mkdir()
     base_url = f"http://127.0.0.1:{provider_port}"
@@ -143,7 +149,7 @@ def midstream(
         served = stack.enter_context(serving(folder, config, env=env))
         family = machine.family(served.process.pid)
         stores = tuple(pid for pid, name in family.items() if name in _STORE_PROGRAMS)
-        name = "midstream" if checkout is None else checkout.resolve().name
+        name = name if checkout is None else checkout.resolve().name
         yield Contender(
             name if store == "embedded" else f"{name}, {store}",
             served.url,
