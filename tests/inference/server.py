@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import gguf
-import numpy as np
-import xllamacpp
+import gguf  # type: ignore[import-not-found]
+import numpy as np  # type: ignore[import-not-found]
+import xllamacpp  # type: ignore[import-not-found]
 
 _WIDTH, _LAYERS, _HEADS, _INNER, _CONTEXT = 64, 2, 4, 128, 4096
 _MERGES = ["t h", "i n", "e r", "a n", "th e", "Ġ t", "Ġ a"]
@@ -37,7 +37,7 @@ def main() -> None:
         settings.n_parallel = 2
         settings.n_gpu_layers = 0
         settings.warmup = False
-        settings.embedding = sys.argv[1:] == ["--embedding"]
+        settings.endpoint_slots = True
         settings.chat_template = _TEMPLATE
         server = xllamacpp.Server(settings)
         print(server.listening_address, flush=True)
