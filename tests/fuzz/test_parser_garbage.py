@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from proxy.errors import MidstreamError, ProviderGarbled
-from proxy.stream import Event, Frame
+from proxy.errors import MidstreamError, ProviderGarbled, ProviderTruncated
+from proxy.stream import Ending, Event, Frame
+from proxy.wire.dialect import SoFar
 from proxy.wire.dialects import all_dialects
 from proxy.wire.sse import Parser, encode
 from tests.wire import recorded
@@ -96,15 +97,21 @@ def test_a_damaged_recording_is_relayed_or_refused_and_folds_either_way(kind: st
         chance = random.Random(seed)
         raw = damage(recorded.raw(chance.choice(names)), chance)
         listener = dialect.translator(ask)
+        problem = ProviderTruncated().problem()
         heard: list[Frame] = []
         try:
             for frame in feed(raw, chance, 1_000_000):
                 heard += listener.hear(frame)
                 if listener.is_complete:
                     break
-        except MidstreamError:
+        except MidstreamError as error:
             refused += 1
-        assert dialect.fold(recorded.numbered(heard)).startswith(b"{")
+            problem = error.problem()
+        events = recorded.numbered(heard)
+        assert dialect.fold(events).startswith(b"{")
+        so_far = SoFar(recorded.BIRTH, len(events), events)
+        for frame in dialect.last_frames(Ending.FAILED, problem, so_far):
+            assert frame == Parser(1_000_000).feed(encode(Event(1, frame.name, frame.data)))[0]
         if time.process_time() - begun > SECONDS:
             break
     assert refused > 0

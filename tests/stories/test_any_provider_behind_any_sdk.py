@@ -6,6 +6,7 @@ cursor. What the answers have to be is held by `tests/translation`; here they ar
 
 import asyncio
 import itertools
+import json
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -108,6 +109,23 @@ def test_every_recorded_answer_reaches_the_sdks_of_another_dialect(
             for name in recordings_of(theirs):
                 if (name, theirs) not in REFUSED:
                     await one(http, name)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("theirs", [CHAT, MESSAGES])
+def test_a_translated_response_is_come_back_to_by_its_id(server: Served, theirs: str) -> None:
+    async def scenario() -> None:
+        async with session() as http:
+            model = f"{NAMES[theirs]}/text"
+            _, _, streamed = await post(http, server, RESPONSES, model, is_streamed=True)
+            journal = parse_sse(streamed)
+            last = json.loads(journal[-1].data)["response"]
+            address = f"{server.url}/v1/responses/{last['id']}"
+            async with http.get(address) as answer:
+                assert await answer.json() == last
+            async with http.get(f"{address}?stream=true&starting_after=2") as answer:
+                assert parse_sse(await answer.read()) == journal[3:]
 
     asyncio.run(scenario())
 

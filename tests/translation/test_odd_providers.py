@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from proxy.errors import ProviderGarbled, ProviderUntranslatable
+from proxy.wire.answer import Began, Opened, PartKind, Stop, Stopped
 from tests.translation.answers import CHAT, MESSAGES, RESPONSES
-from tests.translation.telling import ALL, told
+from tests.translation.telling import ALL, frames_of, told
 
 
 def sse(*events: object) -> bytes:
@@ -71,6 +72,13 @@ def test_an_event_that_no_book_knows_is_passed_over_whatever_its_shape() -> None
     assert message_of(RESPONSES, response(odd))["content"] is None
 
 
+def test_halves_of_a_character_in_two_events_are_one_again() -> None:
+    raw = chat({"content": "a\ud83d"}, {"content": "\ude00b"})
+    assert b"\\ud83d" in raw
+    (block,) = blocks(CHAT, raw)
+    assert block["text"] == "a\N{GRINNING FACE}b"
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours", "event"),
     [
@@ -112,6 +120,19 @@ def test_a_call_without_id_gets_the_same_one_each_time() -> None:
 def test_a_call_for_the_tool_that_the_client_named_stops_for_the_tool() -> None:
     raw = chat(call("{}", index=0, id="one"), reason="stop")
     assert folded(CHAT, MESSAGES, raw)["stop_reason"] == "tool_use"
+
+
+@pytest.mark.parametrize(
+    ("told_by_vllm", "reason", "sequence"),
+    [("###", "stop_sequence", "###"), (128009, "end_turn", None), (None, "end_turn", None)],
+)
+def test_the_stop_sequence_that_vllm_tells_is_heard(
+    told_by_vllm: object, reason: str, sequence: str | None
+) -> None:
+    choice = {"index": 0, "finish_reason": "stop", "stop_reason": told_by_vllm}
+    raw = sse({"choices": [choice]}) + b"data: [DONE]\n\n"
+    answer = folded(CHAT, MESSAGES, raw)
+    assert (answer["stop_reason"], answer["stop_sequence"]) == (reason, sequence)
 
 
 def test_blanks_after_a_whole_call_are_passed_over_and_more_is_not_json() -> None:
@@ -201,6 +222,21 @@ def test_a_tools_input_that_comes_whole_with_its_start_is_heard() -> None:
     assert json.loads(made["function"]["arguments"]) == {"b": 2}
 
 
+def test_a_signature_that_comes_with_the_start_is_heard() -> None:
+    raw = message(({"type": "thinking", "thinking": "Hm", "signature": "s"}, []))
+    (item,) = folded(MESSAGES, RESPONSES, raw)["output"]
+    assert item["encrypted_content"] == f"midstream:{MESSAGES}:s"
+    assert item["summary"][0]["text"] == "Hm"
+
+
+def test_a_stop_sequence_is_heard_though_openais_clients_have_no_place_for_it() -> None:
+    raw = message(end={"stop_reason": "stop_sequence", "stop_sequence": "###"})
+    hearing = ALL[MESSAGES].hearing()
+    for frame in frames_of(raw):
+        hearing.hear(frame)
+    assert list(hearing.finish()) == [Stopped(Stop.SEQUENCE, "###")]
+
+
 def test_a_block_that_is_not_stopped_ends_where_the_next_begins() -> None:
     raw = message(({"type": "text", "text": "a"}, []), ({"type": "text", "text": "b"}, []))
     unstopped = raw.replace(b'data: {"type": "content_block_stop", "index": 0}\n\n', b"")
@@ -220,6 +256,19 @@ def test_blocks_and_deltas_that_no_step_can_say_are_named(
 ) -> None:
     with pytest.raises(ProviderUntranslatable, match=what):
         told(MESSAGES, CHAT, message((start, deltas)))
+
+
+def test_an_answer_that_forgets_to_begin_is_heard_and_one_that_begins_twice_too() -> None:
+    """Its parts are told after a beginning, of which there is one."""
+    text = message(({"type": "text", "text": "a"}, []))
+    begun, rest = text.split(b"\n\n", 1)
+    assert message_of(MESSAGES, begun + b"\n\n" + text)["content"] == "a"
+    hearing = ALL[MESSAGES].hearing()
+    heard = [step for frame in frames_of(rest) for step in hearing.hear(frame)]
+    assert heard[:2] == [Began(), Opened(0, PartKind.TEXT)]
+    words = {"type": "response.output_text.delta", "delta": "a"}
+    raw = sse(words, {"type": "response.completed", "response": {}})
+    assert message_of(RESPONSES, raw)["content"] == "a"
 
 
 def test_a_delta_of_no_block_is_garbage() -> None:
@@ -244,10 +293,20 @@ def test_what_is_said_only_by_whole_items_is_heard() -> None:
     assert (made["id"], made["name"], made["input"]) == ("c", "f", {"a": 1})
 
 
+def test_an_event_without_type_is_known_by_its_name() -> None:
+    words = b'event: response.output_text.delta\ndata: {"delta":"a"}\n\n'
+    assert message_of(RESPONSES, words + response())["content"] == "a"
+
+
+def test_a_call_that_is_done_twice_is_one_call() -> None:
+    done = item("done", 0, type="function_call", call_id="c", name="f", arguments="{}")
+    assert len(blocks(RESPONSES, response(done, done))) == 1
+
+
 def test_what_is_said_only_by_the_last_event_is_heard_once() -> None:
     output = [{"type": "message", "content": [{"type": "output_text", "text": "Yes."}]}]
     assert message_of(RESPONSES, response(output=output))["content"] == "Yes."
-    raw = response(item("done", 0, **output[0]), output=output)
+    raw = response(item("done", 1, **output[0]), output=output)  # a gap before it
     assert message_of(RESPONSES, raw)["content"] == "Yes."
 
 

@@ -251,6 +251,7 @@ def test_words_that_follow_each_other_are_one_message() -> None:
     answer = folded(RESPONSES, *text(0, "a"), *refusal, *call(2), *text(3, "b"))
     kinds = [item["type"] for item in answer["output"]]
     assert kinds == ["message", "function_call", "message"]
+    assert {item["status"] for item in answer["output"]} == {"completed"}
     said = [content["type"] for content in answer["output"][0]["content"]]
     assert said == ["output_text", "refusal"]
     assert [item["id"] for item in answer["output"]] == [

@@ -216,10 +216,21 @@ def test_input_is_what_was_sent_cached_and_read_from_cache() -> None:
             input_tokens=4 + 1500 + 9000,
             output_tokens=2,
             cached_input_tokens=9000,
+            cache_write_tokens=1500,
             is_estimate=True,
         ),
-        Usage(input_tokens=4 + 1500 + 9000, output_tokens=7, cached_input_tokens=9000),
-        Usage(input_tokens=6 + 1500 + 9100, output_tokens=9, cached_input_tokens=9100),
+        Usage(
+            input_tokens=4 + 1500 + 9000,
+            output_tokens=7,
+            cached_input_tokens=9000,
+            cache_write_tokens=1500,
+        ),
+        Usage(
+            input_tokens=6 + 1500 + 9100,
+            output_tokens=9,
+            cached_input_tokens=9100,
+            cache_write_tokens=1500,
+        ),
     ]
 
 

@@ -40,6 +40,14 @@ def test_the_last_usage_counts_and_one_of_another_shape_does_not() -> None:
     assert listener.usage == Usage(input_tokens=2)
 
 
+def test_what_went_into_the_cache_is_counted() -> None:
+    listener = translator(wants_usage=True)
+    details = b'{"cached_tokens":3,"cache_write_tokens":5}'
+    usage = b'{"prompt_tokens":9,"prompt_tokens_details":%b}' % details
+    hear(listener, b'{"choices":[],"usage":%b}' % usage)
+    assert listener.usage == Usage(9, cached_input_tokens=3, cache_write_tokens=5)
+
+
 @pytest.mark.parametrize("name", recorded.CHAT)
 def test_one_who_did_not_ask_sees_the_same_but_usage(name: str) -> None:
     listener = translator(wants_usage=False)

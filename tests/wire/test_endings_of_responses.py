@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import MidstreamError, ProviderRefused, ProviderTruncated, stream_problem
-from proxy.stream import Ending, Event, Frame
+from proxy.stream import Ending, Event, Frame, Problem
 from proxy.wire.dialect import SoFar
 from proxy.wire.responses import OpenAIResponses
 from proxy.wire.responses.ids import response_id
@@ -115,3 +115,21 @@ def test_the_body_of_an_http_error_is_no_event() -> None:
     event = read(recorded.last_frame(RESPONSES, Ending.FAILED, problem, TEXT[:2]))
     assert event["type"] == "response.failed"
     assert RESPONSES.error_body(problem, "req_1") == body
+
+
+def test_the_next_number_is_right_even_where_events_before_it_were_lost() -> None:
+    body = b'{"type":"response.failed","sequence_number":9,"response":{"id":"resp_1"}}'
+    problem = Problem(status=500, code="c", message="m", body=body)
+    frame = recorded.last_frame(RESPONSES, Ending.FAILED, problem, TEXT[:3])
+    assert frame.data == body.replace(b"9", b"3")
+
+
+@pytest.mark.parametrize("odd", [b"[" * 900 + b"]" * 900, b"1" * 5000, b'"\\ud83d"'])
+def test_what_cannot_be_told_once_more_is_left_out_of_the_end(odd: bytes) -> None:
+    events = [Event(1, "", TEXT[0].data.replace(b'"metadata":{}', b'"metadata":%b' % odd))]
+    event = read(
+        recorded.last_frame(
+            RESPONSES, Ending.FAILED, Problem(status=500, code="c", message="m"), events
+        )
+    )
+    assert event["type"] == "response.failed"

@@ -8,14 +8,9 @@ import proxy.wire.chat.fields
 import proxy.wire.messages.fields
 import proxy.wire.responses.fields
 from proxy.errors import MalformedRequest
-from proxy.wire.asks import read_model
 from proxy.wire.conversation import Conversation
-from proxy.wire.dialect import Ask
 from proxy.wire.dialects import all_dialects
 from proxy.wire.given import Rules
-from proxy.wire.json_text import read_body
-from proxy.wire.responses.reading import read_conversation
-from proxy.wire.responses.writing import write_conversation
 from tests.wire.sdk_types import CHAT, MESSAGES, REQUESTS, RESPONSES, problems
 
 Object = dict[str, Any]
@@ -68,24 +63,15 @@ _BEYOND = {
 
 def reads(name: str, body: bytes) -> Conversation:
     """What a client asks in the dialect `name`."""
-    if name == RESPONSES:
-        fields = read_body(body)
-        ask = Ask(read_model(fields), is_streamed=True, wants_usage=True, fields=fields)
-        return read_conversation(ask)
     dialect = all_dialects()[name]
     return dialect.conversation(dialect.read_ask(body))
 
 
 def writes(name: str, conversation: Conversation) -> Object:
-    """What a provider that speaks `name` is asked."""
-    if name == RESPONSES:
-        fields = write_conversation(conversation).fields
-        said: Object = {field: json.loads(bytes(value)) for field, value in fields.items()}
-        return {**said, "stream": True}
+    """What a provider that speaks `name` is asked, without what is asked of it in any dialect."""
     dialect = all_dialects()[name]
-    found: Object = json.loads(
-        dialect.upstream_body(dialect.ask_of(conversation), conversation.model)
-    )
+    body = dialect.upstream_body(dialect.ask_of(conversation), conversation.model)
+    found: Object = json.loads(body)
     found.pop("stream_options", None)
     return found
 

@@ -55,7 +55,7 @@ class _Call(msgspec.Struct, gc=False):
 
 class _UrlCitation(msgspec.Struct, gc=False):
     url: str = ""
-    title: str = ""
+    title: str | None = None
     start_index: int | None = None
     end_index: int | None = None
 
@@ -81,6 +81,8 @@ class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     delta: _Delta | None = None
     finish_reason: str | None = None
+    stop_reason: str | int | None = None
+    """vLLM's: the stop sequence that was said, or the number of a token."""
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -123,6 +125,7 @@ class ChatHearing:
         self._details: Object = {}
         """`reasoning_details`, as far as they were said and not yet sealed."""
         self._finish_reason = ""
+        self._sequence: str | None = None
 
     def hear(self, frame: Frame) -> Sequence[Step]:
         """See `Hearing`."""
@@ -140,6 +143,8 @@ class ChatHearing:
                 self._hear(choice.delta, steps)
             if choice.finish_reason:
                 self._finish_reason = choice.finish_reason
+                if isinstance(choice.stop_reason, str):
+                    self._sequence = choice.stop_reason
         return steps
 
     def finish(self) -> Sequence[Step]:
@@ -155,7 +160,9 @@ class ChatHearing:
             raise ProviderUntranslatable(f"the finish reason {self._finish_reason[:40]!r}")
         if reason is Stop.END and self._calls:  # OpenAI's reason where the client named the tool
             reason = Stop.TOOL
-        steps.append(Stopped(reason))
+        elif reason is Stop.END and self._sequence is not None:
+            reason = Stop.SEQUENCE
+        steps.append(Stopped(reason, self._sequence))
         return steps
 
     def _hear(self, delta: _Delta, steps: list[Step]) -> None:
@@ -238,4 +245,5 @@ class ChatHearing:
         if cited is None:
             raise ProviderUntranslatable(f"an annotation of the type {annotation.type[:40]!r}")
         part = self._open_as(PartKind.TEXT, steps)
-        steps.append(Cited(part, cited.url, cited.title, "", cited.start_index, cited.end_index))
+        title = cited.title or ""
+        steps.append(Cited(part, cited.url, title, "", cited.start_index, cited.end_index))

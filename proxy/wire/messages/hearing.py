@@ -64,10 +64,10 @@ class _Citation(msgspec.Struct, gc=False):
 
 class _Block(msgspec.Struct, gc=False):
     type: str = ""
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
-    data: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
     id: str = ""
     name: str = ""
     input: dict[str, object] | None = None
@@ -124,6 +124,7 @@ class MessagesHearing:
     """Hears one answer. See `Hearing`."""
 
     def __init__(self) -> None:
+        self._has_begun = False
         self._parts = 0
         self._open: _Open | None = None
         self._last = _Delta()
@@ -145,7 +146,7 @@ class MessagesHearing:
             case "content_block_stop":
                 return self._close(event.index)
             case "message_start":
-                return (Began(event.message.model if event.message else ""),)
+                return self._begin(event.message.model if event.message else "")
             case "message_delta":
                 if event.delta is not None and event.delta.stop_reason is not None:
                     self._last = event.delta
@@ -167,6 +168,12 @@ class MessagesHearing:
             ]
         steps.append(Stopped(reason, said.stop_sequence))
         return steps
+
+    def _begin(self, model: str = "") -> list[Step]:
+        """The answer begins, if it has not yet: servers that forget to say so are heard too."""
+        begun: list[Step] = [] if self._has_begun else [Began(model)]
+        self._has_begun = True
+        return begun
 
     def _close(self, index: int | None = None) -> list[Step]:
         """Close the open block, if it is this one."""
@@ -191,7 +198,8 @@ class MessagesHearing:
         kind = _KINDS.get(block.type)
         if kind is None:
             raise ProviderUntranslatable(f"a block of the type {block.type[:40]!r}")
-        steps = self._close()  # some servers do not end one before they begin the next
+        # Some servers do not end one before they begin the next.
+        steps = [*self._begin(), *self._close()]
         part = self._next_part()
         whole = write(block.input).decode() if block.input else ""
         self._open = _Open(index, part, whole)

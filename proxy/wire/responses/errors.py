@@ -11,12 +11,13 @@ from collections.abc import Sequence
 import msgspec
 
 from proxy.errors import ProviderReported
-from proxy.stream import Ending, Frame, Problem
-from proxy.wire.assembly import Object, encode
+from proxy.stream import Ending, Event, Frame, Problem
+from proxy.wire.assembly import encode
 from proxy.wire.dialect import SoFar
 from proxy.wire.json_text import ABSENT, says_nothing
 from proxy.wire.openai_errors import reported
 from proxy.wire.responses.fold import response_of
+from proxy.wire.responses.numbers import numbered
 
 _TOLD_BYTES_MAX = 1024 * 1024
 """Of an answer that its last event holds once more. Chosen: some 10 ms; longer ones are heard."""
@@ -50,49 +51,55 @@ def failure(data: bytes) -> ProviderReported:
 
 def last_frames(ending: Ending, problem: Problem, so_far: SoFar) -> Sequence[Frame]:
     """See `Dialect.last_frames`. The provider's own words come first, or alone."""
-    body = _own_event(problem)
-    if body is None:
+    own = _own_event(problem, so_far.last_id)
+    if own is None:
         return (_last_frame(ending, problem, so_far, so_far.last_id),)
-    if body[0] == "response.failed":
-        return (Frame(*body),)
-    return (Frame(*body), _last_frame(ending, problem, so_far, so_far.last_id + 1))
+    if own.name == "response.failed":
+        return (own,)
+    return (own, _last_frame(ending, problem, so_far, so_far.last_id + 1))
 
 
-def _own_event(problem: Problem) -> tuple[str, bytes] | None:
-    """Type and data of the event with which the provider failed, if it was one.
+def _own_event(problem: Problem, number: int) -> Frame | None:
+    """The event with which the provider failed, if it was one.
 
     The body of an HTTP error is none, and has no number.
     """
-    body = problem.body
-    if body is None:
+    if problem.body is None:
         return None
     try:
-        event = _event_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        event = _event_decoder.decode(problem.body)
+    except (msgspec.DecodeError, RecursionError):
         return None
-    is_own = event.type in {"error", "response.failed"} and event.sequence_number != ABSENT
-    return (event.type, body) if is_own else None
+    said = event.sequence_number
+    if event.type not in {"error", "response.failed"} or said == ABSENT:
+        return None
+    is_right = bytes(said) == b"%d" % number
+    return Frame(event.type, problem.body if is_right else numbered(problem.body, said, number))
 
 
 def _last_frame(ending: Ending, problem: Problem, so_far: SoFar, number: int) -> Frame:
-    response = _answered(so_far)
     is_cancelled = ending is Ending.CANCELLED
-    if is_cancelled:
-        response |= {"status": "cancelled", "error": None}
-    else:
-        error = {"code": problem.code or f"stream_{ending}", "message": problem.message}
-        response |= {"status": "failed", "error": error}
     kind = "response.incomplete" if is_cancelled else "response.failed"
-    event = {"type": kind, "sequence_number": number, "response": response}
-    return Frame(kind, encode(event))
+    error = {"code": problem.code or f"stream_{ending}", "message": problem.message}
+    outcome = {
+        "status": "cancelled" if is_cancelled else "failed",
+        "error": None if is_cancelled else error,
+    }
+
+    def told(events: Sequence[Event]) -> Frame:
+        response = response_of(so_far.birth, events) | outcome
+        event = {"type": kind, "sequence_number": number, "response": response}
+        return Frame(kind, encode(event))
+
+    try:
+        return told(_to_tell(so_far))
+    except (RecursionError, ValueError):  # what passes can be too deep, or too long a number, here
+        return told(())
 
 
-def _answered(so_far: SoFar) -> Object:
-    """What was answered, if all of it is at hand and not too long; else only whose answer it is."""
-    events, birth = so_far.events, so_far.birth
+def _to_tell(so_far: SoFar) -> Sequence[Event]:
+    """All events, if they are at hand and not too long; else only the one that says whose."""
+    events = so_far.events
     is_whole = bool(events) and events[-1].id == so_far.last_id
     is_short = is_whole and sum(len(event.data) for event in events) <= _TOLD_BYTES_MAX
-    try:
-        return response_of(birth, events if is_short else events[:1])
-    except (RecursionError, ValueError):
-        return response_of(birth, ())
+    return events if is_short else events[:1]

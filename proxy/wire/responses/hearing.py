@@ -59,7 +59,7 @@ _ITEMS = frozenset({"message", "reasoning", "function_call"})
 class _Annotation(msgspec.Struct, gc=False):
     type: str = ""
     url: str = ""
-    title: str = ""
+    title: str | None = None
     start_index: int | None = None
     end_index: int | None = None
 
@@ -130,6 +130,7 @@ class ResponsesHearing:
     """Hears one answer. See `Hearing`."""
 
     def __init__(self) -> None:
+        self._has_begun = False
         self._parts = 0
         self._items: dict[int, _Heard] = {}
         self._has_called = False
@@ -159,7 +160,7 @@ class ResponsesHearing:
         elif kind == "response.output_text.annotation.added":
             self._cite(event, steps)
         elif kind == "response.created":
-            steps.append(Began(event.response.model if event.response else ""))
+            self._begin(event.response.model if event.response else "", steps)
         elif kind in {"response.completed", "response.incomplete"}:
             self._end(event.response or _Response(), kind, steps)
         elif kind.startswith("response.audio"):
@@ -170,6 +171,12 @@ class ResponsesHearing:
         """See `Hearing`."""
         calls = self._has_called and self._stop is Stop.END
         return (Stopped(Stop.TOOL if calls else self._stop),)
+
+    def _begin(self, model: str, steps: list[Step]) -> None:
+        """The answer begins, if it has not yet: servers that forget to say so are heard too."""
+        if not self._has_begun:
+            self._has_begun = True
+            steps.append(Began(model))
 
     def _item(self, index: int) -> _Heard:
         if index not in self._items:
@@ -189,6 +196,7 @@ class ResponsesHearing:
         self, heard: _Heard, kind: PartKind, steps: list[Step], item: _Item | None = None
     ) -> int:
         """A part of the item; every other that is open and no call is closed."""
+        self._begin("", steps)
         for other in self._items.values():
             if other.kind is not PartKind.TOOL:
                 _close(other, steps)
@@ -248,9 +256,11 @@ class ResponsesHearing:
         part = heard.part
         if part is None or heard.kind is not PartKind.TEXT:
             part = self._open(heard, PartKind.TEXT, steps)
-        steps.append(Cited(part, cited.url, cited.title, "", cited.start_index, cited.end_index))
+        title = cited.title or ""
+        steps.append(Cited(part, cited.url, title, "", cited.start_index, cited.end_index))
 
     def _end(self, response: _Response, kind: str, steps: list[Step]) -> None:
+        self._begin(response.model, steps)
         if not self._items:  # all of it is said here; else there may be gaps between the indexes
             for index, item in enumerate(response.output or ()):
                 self._finish(index, item, steps)

@@ -217,14 +217,7 @@ def _answered(part: Part) -> Iterator[_Object]:
 
 
 def _result(result: ToolResult) -> _Object:
-    parts = list(result.parts)
-    if result.is_error:
-        first = parts[0] if parts else None
-        parts[:1] = (
-            [Text(f"{_ERROR}{first.text}")]
-            if isinstance(first, Text)
-            else [Text(_ERROR), *parts[:1]]
-        )
+    parts = [Text(_ERROR), *result.parts] if result.is_error else result.parts
     output: object = [_shown(part) for part in parts]
     if len(parts) == 1 and isinstance(parts[0], Text):
         output = parts[0].text
