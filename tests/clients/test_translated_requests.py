@@ -56,6 +56,32 @@ def test_the_openai_sdk_reaches_an_anthropic_provider(mocked: Served, aimock: Ai
     assert called["id"] == body["messages"][3]["tool_call_id"] == "call_1"
 
 
+def test_the_responses_sdk_reaches_an_anthropic_provider(mocked: Served, aimock: Aimock) -> None:
+    aimock.answers("items.anthropic", _SAID)
+    client = openai.OpenAI(base_url=f"{mocked.url}/v1", api_key=APP_KEY, max_retries=0)
+    answer = client.responses.create(
+        model="mock.anthropic/items.anthropic",
+        instructions="Be brief.",
+        input=[
+            {"role": "user", "content": "Weather?"},
+            {
+                "type": "function_call",
+                "call_id": "call_1",
+                "name": "weather",
+                "arguments": '{"city": "Oslo"}',
+            },
+            {"type": "function_call_output", "call_id": "call_1", "output": "sun"},
+        ],
+        max_output_tokens=300,
+    )
+    assert answer.output_text == "Sunny."
+    (sent,) = aimock.calls("items.anthropic")
+    assert sent["path"] == "/v1/messages"
+    assert sent["body"]["max_tokens"] == 300
+    roles = [one["role"] for one in sent["body"]["messages"]]
+    assert roles == ["system", "user", "assistant", "tool"]
+
+
 def test_the_anthropic_sdk_reaches_an_openai_provider(mocked: Served, aimock: Aimock) -> None:
     aimock.answers("across.openai", _SAID)
     client = anthropic.Anthropic(base_url=mocked.url, api_key=APP_KEY, max_retries=0)
