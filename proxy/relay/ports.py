@@ -254,8 +254,6 @@ class Repeat(NamedTuple):
 
     stream: StreamId
     is_same_request: bool
-    age_s: float
-    """Seconds since the claim was made, on the store's clock."""
 
 
 class Listing(NamedTuple):
