@@ -15,7 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Scope
 
 from proxy.downstream.auth import authenticate
-from proxy.downstream.create import BORN_EVERY_S, Call, call_wishes, create, read_call
+from proxy.downstream.create import BORN_EVERY_S, Call, call_wishes, create, let_finish, read_call
 from proxy.downstream.describe import stream_headers, view
 from proxy.downstream.desk import Desk
 from proxy.downstream.exchange import (
@@ -39,9 +39,6 @@ from proxy.wire.dialect import Dialect
 
 Hold = Callable[[], Awaitable[ASGIApp | None]]
 """What may answer in a stream's stead, when it is known whether the stream has failed."""
-
-_FINISH_S = 2.0
-"""How long an early failure waits for its idempotency key to be released."""
 
 
 def generate_routes(desk: Desk) -> list[HTTPRouteHandler]:
@@ -210,10 +207,7 @@ def _failure(
     """
 
     async def failure() -> ASGIApp | None:
-        if producer is not None:
-            with suppress(TimeoutError):  # the store is slow: the key is released later
-                async with asyncio.timeout(_FINISH_S):
-                    await producer.finished.wait()
+        await let_finish(producer)
         state = await desk.switchboard.state(stream)
         problem = state.problem
         if problem is None and producer is not None:
