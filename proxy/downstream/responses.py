@@ -21,11 +21,11 @@ from proxy.downstream.exchange import Answer, json_answer, read_headers, read_qu
 from proxy.downstream.named import find_named
 from proxy.downstream.sse import EventStream, SseSettings
 from proxy.downstream.wishes import read_event_id, refuse_unknown
-from proxy.errors import MalformedRequest, ProviderGarbled, ResponseNotFound, StreamGone
+from proxy.errors import MalformedRequest, ResponseNotFound, StreamGone
 from proxy.policy.keys import Principal
 from proxy.relay.cursor import Cursor
 from proxy.stream import EVENT_ID_MAX, Event, State
-from proxy.wire.assembly import encode
+from proxy.wire.assembly import encode, folding
 from proxy.wire.dialect import Dialect
 from proxy.wire.responses.fold import response_of
 
@@ -160,10 +160,8 @@ async def _at_hand(cursor: Cursor, wait_s: float) -> list[Event]:
 
 
 def _answer(desk: Desk, state: State, events: list[Event]) -> Answer:
-    try:
+    with folding():
         body = encode(response_of(state.birth, events))
-    except (RecursionError, ValueError) as error:
-        raise ProviderGarbled("an event too deep or a number too long to be folded") from error
     headers = stream_headers(state, desk.switchboard.clock.now())
     last_id = events[-1].id if events else 0
     return Answer(200, body, headers=[*headers, ("midstream-last-event-id", str(last_id))])
