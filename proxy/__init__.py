@@ -23,7 +23,7 @@ Writer
     A producer's pen: numbers frames, keeps what the store has not accepted, fills gaps.
 Committer
     What carries all that a worker's writers have ready to the store, a batch at a time.
-Lane
+Track
     The way to one part of the store that may be away by itself. The committer has one for each.
 Passage, Courier
     A request whose one answer passes through whole and is kept by nobody: embeddings, a count of

@@ -142,7 +142,7 @@ class Journal(Protocol):
         """
         ...
 
-    def lane(self, stream: StreamId) -> Hashable:
+    def part(self, stream: StreamId) -> Hashable:
         """Which part of the store the stream's appends go to, now.
 
         A part may be slow or away by itself: who sends each its own batches keeps the others

@@ -226,8 +226,8 @@ class MemoryJournal:
         """See `Journal.append`."""
         return [self._append(append) for append in appends]
 
-    def lane(self, stream: StreamId) -> str:
-        """See `Journal.lane`. Memory has no parts."""
+    def part(self, stream: StreamId) -> str:
+        """See `Journal.part`. Memory has no parts."""
         del stream
         return ""
 
