@@ -166,9 +166,9 @@ def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
         idempotency_key=wishes.idempotency_key,
         price=target.price,
         input_tokens_max=held.input_tokens,
-        trace=None if call.span is None else call.span.traceparent,
         output_tokens_max=held.output_tokens,
         silent_tokens_per_s=target.silent_tokens_per_s * held.answers,
+        trace=None if call.span is None else call.span.traceparent,
     )
     request = UpstreamRequest(
         dialect=theirs.name,
