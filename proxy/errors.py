@@ -12,10 +12,10 @@
     │   ├── StreamNotFound          404
     │   ├── ModelNotFound           404
     │   ├── PassageNotOffered       404
+    │   ├── ResponseNotFound        404
     │   ├── RouteNotFound           404
     │   ├── MethodNotAllowed        405
     │   ├── NotAcceptable           406
-    │   ├── ResponseNotFound        404
     │   ├── AheadOfStream           409
     │   ├── StreamGone              410
     │   ├── BodyTooLarge            413
@@ -126,7 +126,7 @@ class MalformedEventId(CallerError):
 
 
 class ModelWithoutPrice(CallerError):
-    """Nobody has said what the model costs, and money is limited."""
+    """Nobody has said what the model costs, and a limit in money holds for it."""
 
     code = "model_without_price"
     param = "model"
@@ -137,7 +137,7 @@ class ModelWithoutPrice(CallerError):
 
     def __str__(self) -> str:
         return (
-            f"The model {self.model[:100]!r} has no price, and this key has a limit in USD. The "
+            f"The model {self.model[:100]!r} has no price, and a limit in USD holds for it. The "
             f"operator has to add a price = {{input = ..., output = ...}}, in USD for a million "
             f"tokens, to the section [models] that serves it."
         )
