@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proxy.config.money import MICRODOLLARS
+from proxy.config.money import usd
 from proxy.config.summary import WORDS
 from proxy.terminal.server import Server, ask, open_session, visible
 
@@ -118,7 +118,7 @@ def _row(limit: Limit, now: datetime, *, has_bar: bool) -> Iterable[Text]:
 
 
 def _count(kind: str, count: int) -> str:
-    return f"{count / MICRODOLLARS:,.2f}" if kind.startswith("usd") else f"{count:,}"
+    return usd(count) if kind.startswith("usd") else f"{count:,}"
 
 
 def _when(limit: Limit, now: datetime) -> str:
