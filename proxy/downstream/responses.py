@@ -20,6 +20,7 @@ from proxy.downstream.desk import Desk
 from proxy.downstream.exchange import Answer, json_answer, read_headers, read_query
 from proxy.downstream.named import find_named
 from proxy.downstream.sse import EventStream, SseSettings
+from proxy.downstream.tracing import note_reading, note_stream, trace_request
 from proxy.downstream.wishes import read_event_id, refuse_unknown
 from proxy.errors import MalformedRequest, ResponseNotFound, StreamGone
 from proxy.policy.keys import Principal
@@ -53,6 +54,7 @@ def responses_routes(desk: Desk, dialect: Dialect) -> list[HTTPRouteHandler]:
                 )
             return await _response(desk, state, name)
         after = _after(query, read_headers(request.scope))
+        note_reading(request.scope, "sse", after)
         return await _events(desk, dialect, principal, state, after)
 
     @post(path + "/cancel", status_code=200)
@@ -67,9 +69,11 @@ def responses_routes(desk: Desk, dialect: Dialect) -> list[HTTPRouteHandler]:
         return json_answer(200, {"id": name, "object": "response", "deleted": True})
 
     async def find(request: Request, name: str) -> tuple[Principal, State]:  # type: ignore[type-arg]
-        principal = authenticate(desk, read_headers(request.scope))
+        headers = read_headers(request.scope)
+        principal = authenticate(desk, headers)
+        trace_request(desk, request.scope, headers)
         state = (await find_named(desk, principal, name, dialect.name)).state
-        request.scope["state"]["stream"] = state.birth.id
+        note_stream(request.scope, state.birth)
         return principal, state
 
     return [get_response, cancel_response, delete_response]
