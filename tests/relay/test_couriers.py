@@ -154,6 +154,7 @@ class Room:
         (Far(COUNTED[:9], COUNTED[9:]), EMBEDDINGS, bytes, 7),
         (Far(b'{"data":[]}'), EMBEDDINGS, bytes, GUESS),
         (Far(b'{"usage":{"prompt_tokens":"many"}}'), EMBEDDINGS, bytes, GUESS),
+        (Far(b'{"usage":{"prompt_tokens":-1}}'), EMBEDDINGS, bytes, GUESS),
         (Far(b'{"input_tokens":14}'), COUNT_TOKENS, bytes, 0),
         (Far(error=ProviderRefused("far", 429)), EMBEDDINGS, ProviderRefused, 0),
         (
