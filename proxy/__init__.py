@@ -23,7 +23,7 @@ Writer
     A producer's pen: numbers frames, keeps what the store has not accepted, fills gaps.
 Committer
     What carries all that a worker's writers have ready to the store, a batch at a time.
-Lane
+Track
     The way to one part of the store that may be away by itself. The committer has one for each.
 Passage, Courier
     A request whose one answer passes through whole and is kept by nobody: embeddings, a count of
@@ -53,19 +53,28 @@ Problem
     The facts of one failure, before a dialect gives it a shape.
 Dialect
     A wire language of answers: ``openai.chat``, ``openai.responses``, ``anthropic.messages``.
+Conversation, Step, Seal
+    A request in no dialect's words; one thing that is said of an answer, in none's either; what
+    proves reasoning to its maker.
 Provider
     A configured account at something that speaks a dialect upstream.
 Model, Target
     The name that clients ask for; a (provider, model) pair that can serve it.
 Key, Owner
     A credential of an application; who its streams belong to. Several keys may have one owner.
+Quota, Limit, Pool
+    What somebody may use; one number of that; all who share the number.
+Hold, Standing
+    What is set aside for one stream until its real use is known; what is left of a limit.
+Claim
+    An idempotency key that is used: it belongs to its owner, one request and one stream.
 Detach
     What happens to a stream when its last reader leaves before the end.
 Retention
     How long a stream can be resumed after its end.
 Ledger
-    What a namespace keeps beside its journals: idempotency claims, lists, running streams,
-    the reports of its workers.
+    What a namespace keeps beside its journals: claims, holds and what was used, lists, names of
+    answers, running streams, the reports of its workers.
 Sweep
     The round that finds streams whose producer died, and writes their ending.
 Worker, Supervisor

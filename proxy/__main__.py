@@ -114,7 +114,7 @@ def _compared(asked: argparse.Namespace, env: Mapping[str, str], config: Config)
         file = ConfigFile(Path(asked.before), env)
         before = file.parse(file.read())
     if not asked.against:
-        return compare(config, (), {}, before)
+        return compare(config, None, None, before)
     url = asked.against
     if url == "config":
         url = own_url(config.store)

@@ -126,7 +126,6 @@ async def running_app(
             settings=_http_settings(config),
             ping=store.ping,
         )
-
         await stack.enter_async_context(revoking(desk))
         asgi = Front(_litestar(desk), observer, entropy)
         reload = _reload_from(config, desk, fleet, identity)

@@ -70,7 +70,10 @@ def _check(command: argparse.ArgumentParser) -> None:
         "a reference to one (env:NAME, file:PATH), or config for the file's own",
     )
     command.add_argument(
-        "--from", dest="before", metavar="FILE", help="and compared with this file, now in force"
+        "--from",
+        dest="before",
+        metavar="FILE",
+        help="say what changes from this file, now in force",
     )
 
 

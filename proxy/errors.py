@@ -12,10 +12,10 @@
     │   ├── StreamNotFound          404
     │   ├── ModelNotFound           404
     │   ├── PassageNotOffered       404
+    │   ├── ResponseNotFound        404
     │   ├── RouteNotFound           404
     │   ├── MethodNotAllowed        405
     │   ├── NotAcceptable           406
-    │   ├── ResponseNotFound        404
     │   ├── AheadOfStream           409
     │   ├── StreamGone              410
     │   ├── BodyTooLarge            413
@@ -126,7 +126,7 @@ class MalformedEventId(CallerError):
 
 
 class ModelWithoutPrice(CallerError):
-    """Nobody has said what the model costs, and money is limited."""
+    """Nobody has said what the model costs, and a limit in money holds for it."""
 
     code = "model_without_price"
     param = "model"
@@ -137,7 +137,7 @@ class ModelWithoutPrice(CallerError):
 
     def __str__(self) -> str:
         return (
-            f"The model {self.model[:100]!r} has no price, and this key has a limit in USD. The "
+            f"The model {self.model[:100]!r} has no price, and a limit in USD holds for it. The "
             f"operator has to add a price = {{input = ..., output = ...}}, in USD for a million "
             f"tokens, to the section [models] that serves it."
         )
@@ -395,16 +395,15 @@ class QuotaExceeded(CallerError):
     def __str__(self) -> str:
         name, _, of = self.pool.partition(":")
         who = _POOLS.get(name, name).format(of)
-        amount: float | int = self.amount
-        if self.kind.startswith("usd"):
-            amount = self.amount / 1_000_000
-        limit = _LIMITS[self.kind].format(amount)
+        limit = _LIMITS[self.kind].format(_counted(self.kind, self.amount))
+        left = next((s.remaining for s in self.standings if s.limit == self.refusal.limit), 0)
+        told = f"{limit}; {_counted(self.kind, left)} of it is left"
+        if name in _ABOVE_ALL_KEYS and self.kind.startswith("usd"):
+            limit, told = "only so much money", "only so much money; too little of it is left"
         if self.refusal.retry_after_s is None:
             return f"{who} may have {limit}, and this request alone may need more."
-        left = next((s.remaining for s in self.standings if s.limit == self.refusal.limit), 0)
-        told = f"${left / 1_000_000:,.2f}" if self.kind.startswith("usd") else f"{left:,}"
         wait = _in_words(self.refusal.retry_after_s)
-        return f"{who} may have {limit}; {told} of it is left. Try again in {wait}."
+        return f"{who} may have {told}. Try again in {wait}."
 
 
 _RETRY_WITHIN_S = 60.0
@@ -418,6 +417,9 @@ _POOLS = {
 }
 """Who shares a limit, in words."""
 
+_ABOVE_ALL_KEYS = frozenset({"all", "provider"})
+"""What these may spend is the operator's own matter, here as in the headers."""
+
 _LIMITED = {
     "requests_per_minute": "requests",
     "tokens_per_minute": "tokens",
@@ -430,15 +432,23 @@ _LIMITED = {
 """Of what each kind of limit leaves too little."""
 
 _LIMITS = {
-    "requests_per_minute": "{:,} requests a minute",
-    "tokens_per_minute": "{:,} tokens a minute",
-    "concurrent_streams": "{:,} streams at a time",
-    "tokens_per_day": "{:,} tokens a day",
-    "tokens_per_month": "{:,} tokens a month",
-    "usd_per_day": "${:,.2f} a day",
-    "usd_per_month": "${:,.2f} a month",
+    "requests_per_minute": "{} requests a minute",
+    "tokens_per_minute": "{} tokens a minute",
+    "concurrent_streams": "{} streams at a time",
+    "tokens_per_day": "{} tokens a day",
+    "tokens_per_month": "{} tokens a month",
+    "usd_per_day": "{} a day",
+    "usd_per_month": "{} a month",
 }
 """Every kind of limit, in words."""
+
+
+def _counted(kind: str, count: int) -> str:
+    """So many units of a kind of limit: of money all digits, or small limits would be $0.00."""
+    if not kind.startswith("usd"):
+        return f"{count:,}"
+    dollars, rest = divmod(count, 1_000_000)
+    return f"${dollars:,}.{f'{rest:06}'.rstrip('0'):0<2}"
 
 
 def _in_words(seconds: float) -> str:
@@ -734,7 +744,7 @@ class Draining(OwnError):
 
 
 class StreamLimitReached(OwnError):
-    """More producers than one worker is configured to run."""
+    """More answers at a time than one worker is configured to make."""
 
     code = "worker_busy"
 
@@ -743,7 +753,9 @@ class StreamLimitReached(OwnError):
         self.streams_max = streams_max
 
     def __str__(self) -> str:
-        return f"This worker already runs {self.streams_max} streams."
+        return (
+            f"This worker already makes {self.streams_max} answers, as many as it may; try again."
+        )
 
 
 class ConfigInvalid(OwnError):

@@ -150,12 +150,12 @@ class Birth(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of the target that answers; what it costs is reckoned by it, whoever does that."""
     input_tokens_max: int = 0
     """How many tokens its request can be at most."""
-    trace: str | None = None
-    """The span of the call that made it, as a W3C ``traceparent``; None where nothing is traced."""
     output_tokens_max: int = 0
     """And all that is answered; 0 where nobody had to know."""
     silent_tokens_per_s: int = 0
     """How fast the model may be thinking while it says nothing."""
+    trace: str | None = None
+    """The span of the call that made it, as a W3C ``traceparent``; None where nothing is traced."""
 
 
 class State(msgspec.Struct, frozen=True):

@@ -7,14 +7,16 @@ from typing import Any
 
 import aiohttp
 
+from tests.talking import Line
+
 ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "error"})
 
 
-class LaneTalk:
+class LaneTalk(Line):
     """One connection. What comes is kept as text, byte for byte."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        self.ws = ws
+        super().__init__(ws)
         self.heard: dict[str | None, list[str]] = {}
         """What came in each lane, and has not been asked for."""
 
@@ -55,14 +57,6 @@ class LaneTalk:
         said = await self.next(lane)
         assert said["type"] == "error", said
         return said
-
-    async def closed(self) -> int:
-        """The code of the close that comes next; what is said before it is passed over."""
-        while True:
-            message = await self.ws.receive(timeout=20)
-            if message.type is aiohttp.WSMsgType.CLOSE:
-                return int(message.data)
-            assert message.type is aiohttp.WSMsgType.TEXT, message
 
 
 @asynccontextmanager

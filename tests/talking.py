@@ -9,11 +9,23 @@ import aiohttp
 V1 = "midstream.v1"
 
 
-class Talk:
-    """One connection."""
+class Line:
+    """One connection, whatever is spoken there."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         self.ws = ws
+
+    async def closed(self) -> int:
+        """The code of the close that comes next; what is said before it is passed over."""
+        while True:
+            message = await self.ws.receive(timeout=20)
+            if message.type is aiohttp.WSMsgType.CLOSE:
+                return int(message.data)
+            assert message.type is aiohttp.WSMsgType.TEXT, message
+
+
+class Talk(Line):
+    """One connection to ``/v1/ws``."""
 
     async def say(self, kind: str, **fields: object) -> None:
         """Send one message."""
@@ -35,14 +47,6 @@ class Talk:
         while heard[-1]["type"] != "end":
             heard.append(await self.hear())
         return heard
-
-    async def closed(self) -> int:
-        """The code of the close that comes next; what is said before it is passed over."""
-        while True:
-            message = await self.ws.receive(timeout=20)
-            if message.type is aiohttp.WSMsgType.CLOSE:
-                return int(message.data)
-            assert message.type is aiohttp.WSMsgType.TEXT, message
 
 
 @asynccontextmanager

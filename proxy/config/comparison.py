@@ -14,27 +14,26 @@ from proxy.policy.quotas import Limit, Standing
 
 def all_limits(config: Config) -> tuple[Limit, ...]:
     """Every limit that the file sets, each pool's once."""
-    limits = [limit for key in config.keys for limit in key.limits]
-    limits += config.pools.everything.limits
-    limits += [limit for each in config.pools.providers.values() for limit in each.limits]
-    return tuple(dict.fromkeys(limits))
+    return config.pools.all_limits(limit for key in config.keys for limit in key.limits)
 
 
 def compare(
     config: Config,
-    standings: Sequence[Standing],
-    running: Mapping[str, int],
+    standings: Sequence[Standing] | None,
+    running: Mapping[str, int] | None,
     before: Config | None = None,
 ) -> str:
     """A few lines that end in a newline.
 
-    `standings` are those of `all_limits(config)`, `running` how many streams run by their owner.
-    `before` is the config in force; without it, it cannot be told what changes.
+    `standings` are those of `all_limits(config)`, `running` how many streams run by their owner;
+    None where no store was asked. `before` is the config in force; without it, it cannot be told
+    what changes.
     """
-    lines = [
-        *_part("used up at once", _used_up(standings)),
-        *_part("streams that nobody could read any more", _orphans(config, running)),
-    ]
+    lines: list[str] = []
+    if standings is not None:
+        lines += _part("used up at once", _used_up(standings))
+    if running is not None:
+        lines += _part("streams that nobody could read any more", _orphans(config, running))
     if before is not None:
         lines += _part("keys that are gone", _gone(before, config))
         lines += _part("limits that change", _changed(before, config))

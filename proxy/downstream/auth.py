@@ -68,6 +68,12 @@ def _host_name(host: str) -> str:
         return ""
 
 
+def must_be_operator(desk: Desk, headers: Mapping[str, str]) -> None:
+    """Raise `NotAuthenticated` or `NotPermitted` for everybody else."""
+    if not authenticate(desk, headers).is_operator:
+        raise NotPermitted("Only an operator's key may ask for this.")
+
+
 def must_own(principal: Principal, state: State) -> None:
     """Raise the same `StreamNotFound` for another owner's stream as for an unknown one."""
     if not may_read(principal, state):

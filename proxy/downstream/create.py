@@ -7,6 +7,7 @@ left of how it came. It never answers anybody; it raises, or says which stream i
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -32,6 +33,8 @@ _BORN_WITHIN_S = 3.0
 """How long a repeat waits for a stream whose claim is there, but whose journal is not yet: its
 creator is between two round trips to the store, or died there."""
 _CLAIM_TRIES = 2
+_FINISH_S = 2.0
+"""How long an early failure waits for its idempotency key to be released."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -128,6 +131,14 @@ async def create(desk: Desk, call: Call) -> Made:
     raise StoreUnavailable("it keeps claims, but not what they claim")
 
 
+async def let_finish(producer: Producer | None) -> None:
+    """Let an early failure release its idempotency key, before anybody is told to try again."""
+    if producer is not None:
+        with suppress(TimeoutError):  # the store is slow: the key is released later
+            async with asyncio.timeout(_FINISH_S):
+                await producer.finished.wait()
+
+
 def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
     """Who is to be asked what, and the stream it makes. Pure but for id and clock.
 
@@ -155,9 +166,9 @@ def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
         idempotency_key=wishes.idempotency_key,
         price=target.price,
         input_tokens_max=held.input_tokens,
-        trace=None if call.span is None else call.span.traceparent,
         output_tokens_max=held.output_tokens,
         silent_tokens_per_s=target.silent_tokens_per_s * held.answers,
+        trace=None if call.span is None else call.span.traceparent,
     )
     request = UpstreamRequest(
         dialect=theirs.name,

@@ -17,18 +17,18 @@ from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from proxy.downstream.auth import authenticate
+from proxy.downstream.auth import must_be_operator
 from proxy.downstream.desk import Desk
 from proxy.downstream.exchange import Answer, common_headers, read_headers, read_query
 from proxy.downstream.http import Wire, wire_of
 from proxy.downstream.leaving import unless_left
 from proxy.downstream.looks import Looks
 from proxy.downstream.wishes import refuse_unknown
-from proxy.errors import MidstreamError, NotPermitted
+from proxy.errors import MidstreamError
 
 _RETRY_MS: Final = 1000
 _CHECK_S: Final = 5.0
-"""How often a viewer's key is looked at again (SPEC 4)."""
+"""How often a viewer's key is looked at again. Chosen: as long as one that is gone may read."""
 
 
 def dashboard_routes(desk: Desk) -> list[HTTPRouteHandler]:
@@ -57,12 +57,6 @@ def dashboard_routes(desk: Desk) -> list[HTTPRouteHandler]:
         return PictureStream(desk, looks, sent)
 
     return [dashboard, dashboard_events]
-
-
-def must_be_operator(desk: Desk, headers: Mapping[str, str]) -> None:
-    """Raise `NotAuthenticated` or `NotPermitted` for everybody else."""
-    if not authenticate(desk, headers).is_operator:
-        raise NotPermitted("Only an operator's key may ask for this.")
 
 
 def content_security_policy(page: str) -> str:

@@ -15,7 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Scope
 
 from proxy.downstream.auth import authenticate
-from proxy.downstream.create import BORN_EVERY_S, Call, call_wishes, create, read_call
+from proxy.downstream.create import BORN_EVERY_S, Call, call_wishes, create, let_finish, read_call
 from proxy.downstream.describe import stream_headers, view
 from proxy.downstream.desk import Desk
 from proxy.downstream.exchange import (
@@ -37,11 +37,8 @@ from proxy.relay.producer import Producer
 from proxy.stream import State, StreamId
 from proxy.wire.dialect import Dialect
 
-Hold = Callable[[], Awaitable[ASGIApp | None]]
+Instead = Callable[[], Awaitable[ASGIApp | None]]
 """What may answer in a stream's stead, when it is known whether the stream has failed."""
-
-_FINISH_S = 2.0
-"""How long an early failure waits for its idempotency key to be released."""
 
 
 def generate_routes(desk: Desk) -> list[HTTPRouteHandler]:
@@ -152,23 +149,23 @@ async def _answer(
     note_reading(scope, "sse", after)
     cursor = await desk.switchboard.follow(state, after, transport="sse", is_bound=True)
     cursor.principal = call.principal
-    hold: Hold | None
+    instead: Instead | None
     if producer is not None:
-        hold = _hold(desk, producer, failure)
+        instead = _instead_here(desk, producer, failure)
     else:
-        hold = _hold_elsewhere(desk, state.birth.id, failure) if after == 0 else None
+        instead = _instead_elsewhere(desk, state.birth.id, failure) if after == 0 else None
     return EventStream(
         cursor,
         settings,
         headers,
-        hold=hold,
+        instead=instead,
     )
 
 
-def _hold(desk: Desk, producer: Producer, failure: Hold) -> Hold:
+def _instead_here(desk: Desk, producer: Producer, failure: Instead) -> Instead:
     """Wait for the first content, so that a failure before it can be an HTTP status."""
 
-    async def hold() -> ASGIApp | None:
+    async def instead() -> ASGIApp | None:
         writer = producer.writer
         with suppress(TimeoutError):
             async with asyncio.timeout(desk.settings.first_content_s):
@@ -176,13 +173,13 @@ def _hold(desk: Desk, producer: Producer, failure: Hold) -> Hold:
         is_early_failure = writer.problem is not None and not writer.has_content
         return await failure() if is_early_failure else None
 
-    return hold
+    return instead
 
 
-def _hold_elsewhere(desk: Desk, stream: StreamId, failure: Hold) -> Hold:
+def _instead_elsewhere(desk: Desk, stream: StreamId, failure: Instead) -> Instead:
     """The same for a repeat whose producer is not here (yet): the store is asked now and then."""
 
-    async def hold() -> ASGIApp | None:
+    async def instead() -> ASGIApp | None:
         loop = asyncio.get_running_loop()
         until = loop.time() + desk.settings.first_content_s
         state = await desk.switchboard.state(stream)
@@ -191,7 +188,7 @@ def _hold_elsewhere(desk: Desk, stream: StreamId, failure: Hold) -> Hold:
             state = await desk.switchboard.state(stream)
         return await failure() if state.problem is not None and not state.has_content else None
 
-    return hold
+    return instead
 
 
 def _failure(
@@ -201,7 +198,7 @@ def _failure(
     stream: StreamId,
     headers: Sequence[tuple[str, str]],
     producer: Producer | None,
-) -> Hold:
+) -> Instead:
     """What makes an HTTP error of a stream that has ended, and did not complete; else None.
 
     A failure before content is the error itself, and its idempotency key is free by then. One
@@ -210,10 +207,7 @@ def _failure(
     """
 
     async def failure() -> ASGIApp | None:
-        if producer is not None:
-            with suppress(TimeoutError):  # the store is slow: the key is released later
-                async with asyncio.timeout(_FINISH_S):
-                    await producer.finished.wait()
+        await let_finish(producer)
         state = await desk.switchboard.state(stream)
         problem = state.problem
         if problem is None and producer is not None:

@@ -14,7 +14,7 @@ from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from proxy.downstream.dashboard import must_be_operator
+from proxy.downstream.auth import must_be_operator
 from proxy.downstream.desk import Desk
 from proxy.downstream.exchange import Answer, read_headers
 from proxy.errors import StoreUnavailable

@@ -5,7 +5,7 @@ from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from proxy.downstream.auth import authenticate
+from proxy.downstream.auth import authenticate, must_be_operator
 from proxy.downstream.describe import WorkerView, rfc3339, worker_view
 from proxy.downstream.desk import ConfigRefusal, Desk
 from proxy.downstream.exchange import Answer, json_answer, read_headers, read_query
@@ -42,8 +42,7 @@ def operator_routes(desk: Desk, schema: bytes) -> list[HTTPRouteHandler]:
 
     @get("/v1/workers")
     async def list_workers(request: Request) -> ASGIApp:  # type: ignore[type-arg]
-        if not authenticate(desk, read_headers(request.scope)).is_operator:
-            raise NotPermitted("Only an operator's key may ask for this.")
+        must_be_operator(desk, read_headers(request.scope))
         refuse_unknown(read_query(request.scope), frozenset())
         reports = await desk.switchboard.reports()
         return json_answer(200, WorkerList([worker_view(report) for report in reports]))

@@ -20,12 +20,13 @@ from proxy.downstream.desk import Desk
 from proxy.downstream.exchange import Answer, json_answer, read_headers, read_query
 from proxy.downstream.named import find_named
 from proxy.downstream.sse import EventStream, SseSettings
+from proxy.downstream.tracing import note_reading, note_stream, trace_request
 from proxy.downstream.wishes import read_event_id, refuse_unknown
-from proxy.errors import MalformedRequest, ProviderGarbled, ResponseNotFound, StreamGone
+from proxy.errors import MalformedRequest, ResponseNotFound, StreamGone
 from proxy.policy.keys import Principal
 from proxy.relay.cursor import Cursor
 from proxy.stream import EVENT_ID_MAX, Event, State
-from proxy.wire.assembly import encode
+from proxy.wire.assembly import encode, folding
 from proxy.wire.dialect import Dialect
 from proxy.wire.responses.fold import response_of
 
@@ -53,6 +54,7 @@ def responses_routes(desk: Desk, dialect: Dialect) -> list[HTTPRouteHandler]:
                 )
             return await _response(desk, state, name)
         after = _after(query, read_headers(request.scope))
+        note_reading(request.scope, "sse", after)
         return await _events(desk, dialect, principal, state, after)
 
     @post(path + "/cancel", status_code=200)
@@ -67,9 +69,11 @@ def responses_routes(desk: Desk, dialect: Dialect) -> list[HTTPRouteHandler]:
         return json_answer(200, {"id": name, "object": "response", "deleted": True})
 
     async def find(request: Request, name: str) -> tuple[Principal, State]:  # type: ignore[type-arg]
-        principal = authenticate(desk, read_headers(request.scope))
+        headers = read_headers(request.scope)
+        principal = authenticate(desk, headers)
+        trace_request(desk, request.scope, headers)
         state = (await find_named(desk, principal, name, dialect.name)).state
-        request.scope["state"]["stream"] = state.birth.id
+        note_stream(request.scope, state.birth)
         return principal, state
 
     return [get_response, cancel_response, delete_response]
@@ -160,10 +164,8 @@ async def _at_hand(cursor: Cursor, wait_s: float) -> list[Event]:
 
 
 def _answer(desk: Desk, state: State, events: list[Event]) -> Answer:
-    try:
+    with folding():
         body = encode(response_of(state.birth, events))
-    except (RecursionError, ValueError) as error:
-        raise ProviderGarbled("an event too deep or a number too long to be folded") from error
     headers = stream_headers(state, desk.switchboard.clock.now())
     last_id = events[-1].id if events else 0
     return Answer(200, body, headers=[*headers, ("midstream-last-event-id", str(last_id))])

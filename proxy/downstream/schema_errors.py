@@ -114,8 +114,8 @@ def _meanings() -> dict[type[MidstreamError], str]:
         errors.MalformedRequest: "a header, a query parameter or the body is not what it must be; "
         "`param` names it where that is one thing.",
         errors.MalformedEventId: "the place to go on from is not a whole number from 0.",
-        errors.ModelWithoutPrice: "nobody has configured what the model costs, and the key has a "
-        "limit in USD.",
+        errors.ModelWithoutPrice: "nobody has configured what the model costs, and a limit in "
+        "USD holds for it.",
         errors.ThreadUnsupported: "Anthropic's `thread` is only for its own models.",
         errors.NotAuthenticated: "no key was sent, or one that is not known or has expired.",
         errors.NotPermitted: "the proxy has no keys, and then serves only programs on its own "
@@ -134,7 +134,7 @@ def _meanings() -> dict[type[MidstreamError], str]:
         errors.AheadOfStream: "the stream has no event of that id; the message names its last one.",
         errors.StreamGone: "the stream was deleted, or the time for reading it again is over.",
         errors.BodyTooLarge: "the body, by its `Content-Length` or as it comes, is larger than the "
-        "configured limit (4 MiB, unless set otherwise).",
+        "configured limit (32 MiB, unless set otherwise).",
         errors.UnsupportedMediaType: "the `Content-Type` must be `application/json`, and there "
         "may be no `Content-Encoding`.",
         errors.IdempotencyMismatch: "the `Idempotency-Key` was used before, with another path or "

@@ -41,7 +41,7 @@ class SseSettings(msgspec.Struct, frozen=True):
 
 
 class EventStream:
-    """The response. `hold`, if given, may answer in its stead (see `generate`)."""
+    """The response. `instead`, if given, may answer in its place (see `generate`)."""
 
     def __init__(
         self,
@@ -49,26 +49,26 @@ class EventStream:
         settings: SseSettings,
         headers: Sequence[tuple[str, str]],
         *,
-        hold: Callable[[], Awaitable[ASGIApp | None]] | None = None,
+        instead: Callable[[], Awaitable[ASGIApp | None]] | None = None,
     ) -> None:
         self._cursor = cursor
         self._settings = settings
         self._headers = headers
-        self._hold = hold
+        self._instead = instead
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send to the end of the stream, or of the reader."""
         cursor, wire = self._cursor, wire_of(scope)
         left = wire.watch(cursor.close)
         try:
-            if self._hold is not None:
-                hold, self._hold = self._hold, None
-                instead = await unless_left(hold(), left)
+            if self._instead is not None:
+                ask, self._instead = self._instead, None
+                other = await unless_left(ask(), left)
                 must_not_be_revoked(cursor)
                 if cursor.is_closed:
                     return
-                if instead is not None:
-                    await instead(scope, receive, send)
+                if other is not None:
+                    await other(scope, receive, send)
                     return
             must_not_be_revoked(cursor)
             await self._begin(scope, send)

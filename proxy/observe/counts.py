@@ -21,7 +21,8 @@ OTHER = "other"
 """Whatever has no name of its own."""
 _NAMES_MAX = 100
 """Of one label, as one process sees them. Chosen: more than a graph can show."""
-_METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+"""Of HTTP. What else a client makes up has one name for all."""
 _UNLABELLED = tuple(metric.name for metric in METRICS if not metric.labels)
 
 Clock = Callable[[], int]
@@ -183,7 +184,7 @@ class Counts:
 
     def served(self, method: str, route: str, status: int) -> None:
         """A request was answered. `route` is a template."""
-        method = method if method in _METHODS else OTHER
+        method = method if method in METHODS else OTHER
         self.add("midstream_requests_total", method, route or OTHER, str(status))
         dialect = self._names.dialects.get(route)
         if dialect is not None and method == "POST":

@@ -39,6 +39,7 @@ FIELDS = (
     "pid",
     "exit_code",
     "needs_restart",
+    "file",
     "reason",
     "logger",
     "exception",

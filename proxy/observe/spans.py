@@ -20,10 +20,10 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
+from proxy.observe.counts import METHODS
 from proxy.observe.traces import Ended, Span
 from proxy.stream import Birth, Ending, StreamId
 
-_METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
 _STREAM: Final = "{stream}"
 """A stream's id in a route. What a client has written there is told only if it is one."""
 _CHARS_MAX: Final = 200
@@ -55,7 +55,7 @@ class Spans:
 
     def request(self, method: str, route: str, headers: Mapping[str, str]) -> Span:
         """See `Traces.request`."""
-        known = method in _METHODS
+        known = method in METHODS
         attributes: Attributes = {
             "http.request.method": method if known else "_OTHER",
             "http.route": route,

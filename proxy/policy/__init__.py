@@ -1,1 +1,1 @@
-"""Who may do what: keys, owners. Pure: no I/O, no clock."""
+"""Who may do what, and how much: keys, owners, routes, quotas. Pure: no I/O, no clock."""

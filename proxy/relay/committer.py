@@ -2,7 +2,7 @@
 
 While one batch is under way the next one gathers: little load, no delay; much load, few round
 trips. Where the store has parts that may be away by themselves, each has its own batch, on a
-lane of its own. The committer also renews leases of writers that have nothing to say, and knows
+track of its own. The committer also renews leases of writers that have nothing to say, and knows
 since when the whole store has been well, which is what a lease of somebody else may be judged by.
 """
 
@@ -25,11 +25,11 @@ away for a moment is noticed long before a lease runs out."""
 _REFUSED_S = 0.2
 """Between tries while the store is full, or moves the stream."""
 
-_LANE_IDLE_S = 300.0
-"""After which a lane is taken down. Chosen: longer than any call takes; nodes come and go."""
+_TRACK_IDLE_S = 300.0
+"""After which a track is taken down. Chosen: longer than any call takes; nodes come and go."""
 
 
-class Lane:
+class Track:
     """The way to one part of the store. The committer alone changes it."""
 
     def __init__(self, now: float) -> None:
@@ -52,9 +52,9 @@ class Committer:
         self._lease_s = lease_s
         self._grace_s = grace_s
         self._writers: dict[StreamId, Writer] = {}
-        self._lanes: dict[Hashable, Lane] = {}
+        self._tracks: dict[Hashable, Track] = {}
         self._opened = asyncio.Event()
-        """Set when a lane has no task yet."""
+        """Set when a track has no task yet."""
         self._trouble_at = asyncio.get_running_loop().time()
         """When a call to the store last failed or stalled; a start counts as trouble, for
         nobody knows what happened before."""
@@ -69,13 +69,13 @@ class Committer:
     def ready(self, writer: Writer) -> None:
         """`writer` has something to write."""
         stream = writer.birth.id
-        key = self._journal.lane(stream)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = Lane(asyncio.get_running_loop().time())
+        key = self._journal.part(stream)
+        track = self._tracks.get(key)
+        if track is None:
+            track = self._tracks[key] = Track(asyncio.get_running_loop().time())
             self._opened.set()
-        lane.ready[stream] = writer
-        lane.wake.set()
+        track.ready[stream] = writer
+        track.wake.set()
 
     def renew(self, stream: StreamId) -> None:
         """Renew the lease now, to hear what the store has to say."""
@@ -98,7 +98,7 @@ class Committer:
     @property
     def is_store_lost(self) -> bool:
         """Whether the newest commit to some part of the store failed."""
-        return any(lane.lost_at is not None for lane in self._lanes.values())
+        return any(track.lost_at is not None for track in self._tracks.values())
 
     # --- the tasks ----------------------------------------------------------------------------
 
@@ -108,9 +108,9 @@ class Committer:
             while True:
                 await self._opened.wait()
                 self._opened.clear()
-                for lane in self._lanes.values():
-                    if lane.task is None:
-                        lane.task = tasks.create_task(self._serve(lane))
+                for track in self._tracks.values():
+                    if track.task is None:
+                        track.task = tasks.create_task(self._serve(track))
 
     async def keep_leases(self) -> None:
         """Renew leases until cancelled."""
@@ -124,49 +124,53 @@ class Committer:
                 elif now - writer.last_append_at > self._lease_s / 3:
                     writer.wants_renewal = True
                     self.ready(writer)
-            for key, lane in list(self._lanes.items()):
-                if not lane.ready and now - lane.used_at > _LANE_IDLE_S and lane.task is not None:
-                    lane.task.cancel()
-                    del self._lanes[key]
+            for key, track in list(self._tracks.items()):
+                if (
+                    not track.ready
+                    and now - track.used_at > _TRACK_IDLE_S
+                    and track.task is not None
+                ):
+                    track.task.cancel()
+                    del self._tracks[key]
 
-    async def _serve(self, lane: Lane) -> None:
-        """Commit what is ready on one lane, until cancelled."""
+    async def _serve(self, track: Track) -> None:
+        """Commit what is ready on one track, until cancelled."""
         while True:
-            await lane.wake.wait()
-            lane.wake.clear()
-            while batch := self._gather(lane):
-                await self._commit(lane, batch)
-            self._found(lane)  # if it was lost, all that waited goes by other lanes now
+            await track.wake.wait()
+            track.wake.clear()
+            while batch := self._gather(track):
+                await self._commit(track, batch)
+            self._found(track)  # if it was lost, all that waited goes by other tracks now
 
-    def _gather(self, lane: Lane) -> list[tuple[Writer, Append]]:
+    def _gather(self, track: Track) -> list[tuple[Writer, Append]]:
         batch = []
-        for stream in list(lane.ready)[:_APPENDS_MAX]:
-            writer = lane.ready.pop(stream)
+        for stream in list(track.ready)[:_APPENDS_MAX]:
+            writer = track.ready.pop(stream)
             if writer.has_more:
                 batch.append((writer, writer.next_append()))
         return batch
 
-    async def _commit(self, lane: Lane, batch: list[tuple[Writer, Append]]) -> None:
+    async def _commit(self, track: Track, batch: list[tuple[Writer, Append]]) -> None:
         loop = asyncio.get_running_loop()
-        begun = lane.used_at = loop.time()
+        begun = track.used_at = loop.time()
         begun_ns = self._observer.counts.clock()
         try:
             receipts = await self._journal.append([append for _, append in batch])
         except StoreUnavailable as error:
-            self._lost(lane, batch, error)
-            await asyncio.sleep(_BACKOFF_S[min(lane.failures, len(_BACKOFF_S)) - 1])
+            self._lost(track, batch, error)
+            await asyncio.sleep(_BACKOFF_S[min(track.failures, len(_BACKOFF_S)) - 1])
             return
         now = loop.time()
         self._observer.appended(len(batch), begun_ns)
         if now - begun > self._lease_s / 4:
             self._trouble_at = now
-        self._found(lane)
+        self._found(track)
         for (writer, append), receipt in zip(batch, receipts, strict=True):
             writer.settle(append, receipt, now)
             if receipt.outcome is Outcome.FULL or receipt.outcome is Outcome.MOVING:
                 self._refused(writer, receipt.outcome, now)
             elif writer.has_more:
-                lane.ready[writer.birth.id] = writer
+                track.ready[writer.birth.id] = writer
 
     def _refused(self, writer: Writer, outcome: Outcome, now: float) -> None:
         """Try again in a moment, but not for ever."""
@@ -183,25 +187,25 @@ class Committer:
         if writer.on_receipt is not None:
             writer.on_receipt()
 
-    def _found(self, lane: Lane) -> None:
-        if lane.lost_at is not None:
-            self._observer.store_back(asyncio.get_running_loop().time() - lane.lost_at)
-            lane.lost_at = None
-            lane.failures = 0
+    def _found(self, track: Track) -> None:
+        if track.lost_at is not None:
+            self._observer.store_back(asyncio.get_running_loop().time() - track.lost_at)
+            track.lost_at = None
+            track.failures = 0
 
     def _lost(
-        self, lane: Lane, batch: list[tuple[Writer, Append]], error: StoreUnavailable
+        self, track: Track, batch: list[tuple[Writer, Append]], error: StoreUnavailable
     ) -> None:
         now = asyncio.get_running_loop().time()
         self._trouble_at = now
-        lane.failures += 1
-        if lane.lost_at is None:
-            lane.lost_at = now
+        track.failures += 1
+        if track.lost_at is None:
+            track.lost_at = now
             self._observer.store_lost(error.reason)
-        is_over = now - lane.lost_at > self._grace_s
+        is_over = now - track.lost_at > self._grace_s
         for writer, _ in batch:
             writer.retry()
             if is_over:
                 self._give_up(writer)
             else:
-                self.ready(writer)  # by another lane, if its part was found elsewhere meanwhile
+                self.ready(writer)  # by another track, if its part was found elsewhere meanwhile

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.errors import InternalError, MidstreamError, ProviderGarbled, ProviderStalled
+from proxy.errors import InternalError, MidstreamError, ProviderGarbled
 from proxy.observe import Observer
 from proxy.policy.quotas import Ask, Limit, Standing
 from proxy.relay.estimate import did_nothing, tokens_in
-from proxy.relay.ports import Provider, UpstreamRequest
+from proxy.relay.ports import Deadline, Provider, UpstreamRequest
 from proxy.stream import Birth, Usage
 from proxy.wire.passages import Passage, read_usage
 
@@ -47,7 +47,7 @@ class Courier:
         self._answer_bytes_max = answer_bytes_max
         self._task: asyncio.Task[None] | None = None
         self._is_stopped = False
-        self._deadline = ""
+        self._deadline: Deadline = "first_event"
 
     def stop(self, outcome: MidstreamError | None = None) -> None:
         """Come back now, with `outcome`; the provider is closed at once."""
@@ -99,12 +99,7 @@ class Courier:
         except TimeoutError as error:
             if not timer.expired():
                 raise
-            seconds = {
-                "first_event": deadlines.first_event_s,
-                "idle": deadlines.idle_s,
-                "total": deadlines.total_s,
-            }[self._deadline]
-            raise ProviderStalled(self._deadline, seconds) from error
+            raise deadlines.passed(self._deadline) from error
 
     async def _read(self, timer: asyncio.Timeout, over_at: float) -> bytes:
         load, loop, answer = self.load, asyncio.get_running_loop(), bytearray()

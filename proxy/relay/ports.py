@@ -10,10 +10,11 @@ This is longer than a file should be because who builds a store or a provider re
 import enum
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from proxy.errors import ProviderStalled
 from proxy.observe import Peer
 from proxy.policy.quotas import Ask, Limit, Refusal, Standing, Use
 from proxy.relay.tally import Lately
@@ -141,7 +142,7 @@ class Journal(Protocol):
         """
         ...
 
-    def lane(self, stream: StreamId) -> Hashable:
+    def part(self, stream: StreamId) -> Hashable:
         """Which part of the store the stream's appends go to, now.
 
         A part may be slow or away by itself: who sends each its own batches keeps the others
@@ -254,8 +255,6 @@ class Repeat(NamedTuple):
 
     stream: StreamId
     is_same_request: bool
-    age_s: float
-    """Seconds since the claim was made, on the store's clock."""
 
 
 class Listing(NamedTuple):
@@ -378,6 +377,9 @@ class Ledger(Protocol):
 # --- providers ---------------------------------------------------------------------------
 
 
+Deadline: TypeAlias = Literal["first_event", "idle", "total"]
+
+
 class Deadlines(msgspec.Struct, frozen=True):
     """How long a provider may take, in seconds."""
 
@@ -385,6 +387,15 @@ class Deadlines(msgspec.Struct, frozen=True):
     first_event_s: float = 300.0
     idle_s: float = 120.0
     total_s: float = 3600.0
+
+    def passed(self, deadline: Deadline) -> ProviderStalled:
+        """That one of those that a producer or courier keeps has passed."""
+        seconds = {
+            "first_event": self.first_event_s,
+            "idle": self.idle_s,
+            "total": self.total_s,
+        }[deadline]
+        return ProviderStalled(deadline, seconds)
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True):

@@ -13,7 +13,6 @@ import msgspec
 from proxy.errors import (
     InternalError,
     MidstreamError,
-    ProviderStalled,
     ProviderTruncated,
     StoreFull,
     stream_problem,
@@ -23,7 +22,7 @@ from proxy.policy.quotas import Ask, Limit, Standing
 from proxy.relay.estimate import Silence, did_nothing, estimated, is_known, said_in, tokens_in
 from proxy.relay.lifecycle import Phase, Stop, is_detached
 from proxy.relay.naming import Naming
-from proxy.relay.ports import Outcome, Provider, UpstreamRequest
+from proxy.relay.ports import Deadline, Outcome, Provider, UpstreamRequest
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, Frame, Problem, State
 from proxy.wire.dialect import Dialect, SoFar, Translator
@@ -79,7 +78,7 @@ class Producer:
         self._task: asyncio.Task[None] | None = None
         self._stop: Stop | None = None
         self._empty_since: float | None = None
-        self._deadline = ""
+        self._deadline: Deadline = "first_event"
         self._may_have_worked = False
         """Whether the provider may charge for it."""
         self._silence = Silence(0.0)
@@ -191,12 +190,7 @@ class Producer:
         except TimeoutError as error:
             if not timer.expired():
                 raise
-            seconds = {
-                "first_event": deadlines.first_event_s,
-                "idle": deadlines.idle_s,
-                "total": deadlines.total_s,
-            }[self._deadline]
-            raise ProviderStalled(self._deadline, seconds) from error
+            raise deadlines.passed(self._deadline) from error
 
     async def _read(self, timer: asyncio.Timeout, over_at: float) -> None:
         """From the first byte to the terminator."""

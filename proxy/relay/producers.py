@@ -133,12 +133,15 @@ class Producers(Mapping[StreamId, Producer]):
             self._errands.run(self._take_back(birth))
             raise StoreUnavailable("it took longer than a lease")
         writer = self._writer(birth, epoch=1, tail=self._readers.new_local_tail(birth.id))
-        spoken, trouble = None if work.is_translated else work.dialect, self._committer.note_trouble
-        naming = Naming(spoken, writer, self._ledger, trouble, admission.keep_s)
-        producer = Producer(
+        naming = Naming(
+            None if work.is_translated else work.dialect,
             writer,
-            *(work, self._observer, naming),
-            event_bytes_max=self._limits.event_bytes_max,
+            self._ledger,
+            self._committer.note_trouble,
+            admission.keep_s,
+        )
+        producer = Producer(
+            writer, work, self._observer, naming, event_bytes_max=self._limits.event_bytes_max
         )
         producer.standings = admitted.standings
         self._running[birth.id] = producer

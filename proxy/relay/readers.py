@@ -233,10 +233,10 @@ class Readers:
 
     def _renew_presence(self) -> None:
         """In a frame of its own, which keeps no cursor, nor its tail, until the next time."""
-        lanes: dict[Hashable, list[Cursor]] = {}
+        parts: dict[Hashable, list[Cursor]] = {}
         for cursor in self._present:
-            lanes.setdefault(self._journal.lane(cursor.tail.stream), []).append(cursor)
-        for cursors in lanes.values():
+            parts.setdefault(self._journal.part(cursor.tail.stream), []).append(cursor)
+        for cursors in parts.values():
             self._errands.run(self._renew(cursors))
 
     async def _renew(self, cursors: Sequence[Cursor]) -> None:

@@ -14,7 +14,7 @@ from proxy.observe import Observer
 from proxy.serving.source import ConfigFile
 
 _LOOK_S = 0.5
-"""Chosen: a change is in force within two of these and a bit, and a look costs 0.1 ms."""
+"""Chosen: a change is in force within two of these and a bit, and a look costs 50 µs."""
 
 
 @asynccontextmanager

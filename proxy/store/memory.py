@@ -106,7 +106,6 @@ class Held(msgspec.Struct):
 
     stream: StreamId
     fingerprint: bytes
-    made_at: float
     until: float
 
 
@@ -227,8 +226,8 @@ class MemoryJournal:
         """See `Journal.append`."""
         return [self._append(append) for append in appends]
 
-    def lane(self, stream: StreamId) -> str:
-        """See `Journal.lane`. Memory has no parts."""
+    def part(self, stream: StreamId) -> str:
+        """See `Journal.part`. Memory has no parts."""
         del stream
         return ""
 
@@ -405,13 +404,13 @@ class MemoryLedger:
             held = self._held(admission.owner, claim.key)
             if held is not None and held.stream != admission.stream:
                 is_same_request = held.fingerprint == claim.fingerprint
-                return Repeat(held.stream, is_same_request, now - held.made_at)
+                return Repeat(held.stream, is_same_request)
         refused = meters.hold(admission.stream, limits, admission.ask, now)
         if refused is not None:
             return Refused(refused, meters.standings(limits, now))
         if claim is not None:
             self._store.claims[admission.owner, claim.key] = Held(
-                admission.stream, claim.fingerprint, now, now + admission.keep_s
+                admission.stream, claim.fingerprint, now + admission.keep_s
             )
         self._store.purge()
         if admission.is_listed:

@@ -30,6 +30,10 @@ from proxy.policy.quotas import (
 )
 from proxy.stream import StreamId
 
+_KEEP_MS = 40 * 86_400_000
+"""After its end a counter can still be settled into. Chosen: longer than any stream runs, and a
+bucket has drained after a minute for each limit that it is in debt."""
+
 Place: TypeAlias = tuple[str, Kind, str]
 """Pool, kind, and the zone and name of the window, if it has any."""
 
@@ -129,8 +133,3 @@ def _empty(meter: Meter) -> Meter:
         case Crowd():
             return Crowd()
     assert_never(meter)
-
-
-_KEEP_MS = 40 * 86_400_000
-"""After its end a counter can still be settled into. Chosen: longer than any stream runs, and a
-bucket has drained after a minute for each limit that it is in debt."""

@@ -82,9 +82,9 @@ class RedisJournal:
         replies = await self._appends.run([self._pack(append) for append in appends])
         return [read_receipt(reply) for reply in replies]
 
-    def lane(self, stream: StreamId) -> Hashable:
-        """See `Journal.lane`."""
-        return self._appends.lane(stream)
+    def part(self, stream: StreamId) -> Hashable:
+        """See `Journal.part`."""
+        return self._appends.part(stream)
 
     async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | Alive | None]:
         """See `Journal.take_over`.
@@ -99,7 +99,7 @@ class RedisJournal:
         replies = await self._calls.run(
             [
                 script.call(
-                    self._keys(s), self._lease_ms, self._control, _time_ms(times.get(self.lane(s)))
+                    self._keys(s), self._lease_ms, self._control, _time_ms(times.get(self.part(s)))
                 )
                 for s in streams
             ]

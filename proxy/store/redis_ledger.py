@@ -94,9 +94,9 @@ class RedisLedger:
         outcome, *told = cast("list[int]", reply)
         if outcome == _REPEAT:
             assert claim is not None, "only a claim is repeated"
-            stream, fingerprint, age_ms = cast("tuple[bytes, bytes, int]", told)
+            stream, fingerprint = cast("tuple[bytes, bytes]", told)
             is_same_request = fingerprint == claim.fingerprint
-            return Repeat(StreamId(stream.decode()), is_same_request, age_ms / 1000)
+            return Repeat(StreamId(stream.decode()), is_same_request)
         now_ms, *shown = told
         meters = read_meters(limits, shown)
         standings = [standing(meter, limit, now_ms) for limit, meter in meters]

@@ -85,10 +85,10 @@ class Carrier(Protocol):
         ...
 
     async def call_each(self, packed: bytes) -> Mapping[Hashable, Reply]:
-        """The same call on every server that takes writes; the replies, by their lanes."""
+        """The same call on every server that takes writes; the replies, by their parts."""
         ...
 
-    def lane(self, tag: str) -> Hashable:
+    def part(self, tag: str) -> Hashable:
         """Which server calls with this tag go to, now. No round trip."""
         ...
 
@@ -154,8 +154,8 @@ class Node:
         """See `Carrier.call_each`."""
         return {"": await self.call(packed)}
 
-    def lane(self, tag: str) -> Hashable:
-        """See `Carrier.lane`. One server is one lane."""
+    def part(self, tag: str) -> Hashable:
+        """See `Carrier.part`. One server is one part."""
         del tag
         return ""
 

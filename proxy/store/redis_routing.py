@@ -54,8 +54,8 @@ class ClusterCarrier:
         self._returns_moving = returns_moving
         self._nodes: dict[Address, Node] = {}
 
-    def lane(self, tag: str) -> Hashable:
-        """See `Carrier.lane`."""
+    def part(self, tag: str) -> Hashable:
+        """See `Carrier.part`."""
         return self._cluster.owner(slot_of_tag(tag.encode()))
 
     async def call(self, packed: bytes) -> Reply:

@@ -42,13 +42,13 @@ async def try_journal(journal: RedisJournal, worker: str, servers: int) -> None:
 
     `journal` gives leases of no length.
     """
-    lanes: dict[Hashable, StreamId] = {}
+    parts: dict[Hashable, StreamId] = {}
     for number in itertools.count():
         stream = StreamId(f"{worker}-{number}")
-        lanes.setdefault(journal.lane(stream), stream)
-        if len(lanes) >= servers or number >= _NAMES_MAX:
+        parts.setdefault(journal.part(stream), stream)
+        if len(parts) >= servers or number >= _NAMES_MAX:
             break
-    for stream in lanes.values():
+    for stream in parts.values():
         await _live(journal, stream)
 
 

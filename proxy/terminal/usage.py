@@ -16,22 +16,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from proxy.config.money import usd
+from proxy.config.summary import WORDS
 from proxy.terminal.server import Server, ask, open_session, visible
 
 _BAR: Final = 20
 _NARROW: Final = 90
 """Columns below which there is no bar."""
 _NEARLY: Final = 0.8
-_MICRODOLLARS: Final = 1_000_000
-_KINDS: Final = {
-    "requests_per_minute": "requests a minute",
-    "tokens_per_minute": "tokens a minute",
-    "concurrent_streams": "streams at once",
-    "tokens_per_day": "tokens a day",
-    "tokens_per_month": "tokens a month",
-    "usd_per_day": "USD a day",
-    "usd_per_month": "USD a month",
-}
+_WORDS: Final = {str(kind): words for kind, words in WORDS.items()}
 
 
 class UsageWish(msgspec.Struct, frozen=True):
@@ -114,7 +107,7 @@ def _title(pool: Pool) -> Text:
 def _row(limit: Limit, now: datetime, *, has_bar: bool) -> Iterable[Text]:
     share = limit.used / limit.amount
     style = "red" if not limit.remaining else "yellow" if share >= _NEARLY else "green"
-    yield Text("  " + _KINDS.get(limit.kind, visible(limit.kind)))
+    yield Text("  " + _WORDS.get(limit.kind, visible(limit.kind)))
     for count in (limit.amount, limit.used):
         yield Text(_count(limit.kind, count))
     yield Text(_count(limit.kind, limit.remaining), style=style)
@@ -125,7 +118,7 @@ def _row(limit: Limit, now: datetime, *, has_bar: bool) -> Iterable[Text]:
 
 
 def _count(kind: str, count: int) -> str:
-    return f"{count / _MICRODOLLARS:,.2f}" if kind.startswith("usd") else f"{count:,}"
+    return usd(count) if kind.startswith("usd") else f"{count:,}"
 
 
 def _when(limit: Limit, now: datetime) -> str:

@@ -13,7 +13,20 @@ from proxy.wire.json_text import ABSENT, NULL, TRUE, Fields, write_object
 T = TypeVar("T")
 
 _DECIDING = frozenset(
-    {"model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"}
+    {
+        "model",
+        "messages",
+        "input",
+        "stream",
+        "stream_options",
+        "background",
+        "previous_response_id",
+        "n",
+        "n_predict",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+    }
 )
 """What is decided by, or set, before a request is sent on."""
 

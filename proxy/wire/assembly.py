@@ -8,9 +8,13 @@ hundred thousand deltas, joined one by one, would be copied a hundred thousand t
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import msgspec
+
+from proxy.errors import ProviderGarbled
 
 Json: TypeAlias = object
 """Any JSON value, where each string may be a `Text`."""
@@ -129,6 +133,15 @@ def _finite(text: str) -> float:
 
 def _refuse(text: str) -> Json:
     raise ValueError(f"{text} is not JSON")
+
+
+@contextmanager
+def folding() -> Iterator[None]:
+    """While inside, `ProviderGarbled` is raised for what cannot be put together."""
+    try:
+        yield
+    except (RecursionError, ValueError) as error:
+        raise ProviderGarbled("an event too deep or a number too long to be folded") from error
 
 
 def encode(value: Json) -> bytes:

@@ -7,6 +7,7 @@ UTF-16 units. The decoder refuses it, so such data is read in a mended copy; its
 
 import json
 import re
+from collections.abc import Collection
 from typing import TypeVar
 
 import msgspec
@@ -72,6 +73,26 @@ def read_halves(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
             return msgspec.convert(json.loads(data), decoder.type)
     except msgspec.ValidationError as error:
         raise ProviderGarbled(f"an event of another shape ({error})") from error
+
+
+class _Kind(msgspec.Struct, gc=False):
+    type: str = ""
+
+
+_kind_decoder = msgspec.json.Decoder(_Kind)
+
+
+def read_known(decoder: msgspec.json.Decoder[T], data: bytes, known: Collection[str]) -> T | None:
+    """The same, of an event; None of one that no book knows, which may have another shape.
+
+    Raises `ProviderGarbled`, for another shape of a `known` type too.
+    """
+    try:
+        return read_halves(decoder, data)
+    except ProviderGarbled:
+        if read_halves(_kind_decoder, data).type in known:
+            raise
+        return None
 
 
 def write(value: object) -> bytes:

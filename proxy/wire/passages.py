@@ -11,7 +11,7 @@ import msgspec
 from proxy.errors import MalformedRequest, ProviderReported
 from proxy.stream import Usage
 from proxy.wire.asks import check_messages, read_model
-from proxy.wire.bounds import TOKENS_MAX, text_tokens
+from proxy.wire.bounds import Count, text_tokens
 from proxy.wire.json_text import ABSENT, Fields, read, read_body, says_nothing, write_object
 
 
@@ -54,7 +54,7 @@ class _Answer(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int
+    prompt_tokens: Count
 
 
 _answer_decoder = msgspec.json.Decoder(_Answer)
@@ -99,7 +99,6 @@ def read_usage(passage: Passage, body: bytes) -> Usage | None:
     if passage.is_free:
         return Usage()
     try:
-        count = _usage_decoder.decode(answer.usage).prompt_tokens
+        return Usage(input_tokens=_usage_decoder.decode(answer.usage).prompt_tokens)
     except msgspec.DecodeError:  # a count that is none is not worth failing for
         return None
-    return Usage(input_tokens=count) if 0 <= count <= TOKENS_MAX else None

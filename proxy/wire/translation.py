@@ -74,6 +74,16 @@ def translation(ours: Dialect, theirs: Dialect, ask: Ask, making: Making) -> Tra
     return Translation(theirs.translator(listening), theirs.hearing(), ours.telling(making))
 
 
+def written(conversation: Conversation, said: Mapping[str, object]) -> Ask:
+    """The request that says these fields; what is None is not said."""
+    fields = {
+        name: msgspec.Raw(msgspec.json.encode(value))
+        for name, value in said.items()
+        if value is not None
+    }
+    return Ask(model=conversation.model, is_streamed=True, wants_usage=True, fields=fields)
+
+
 def inexpressible(path: str, dialect: str, why: str = "") -> MalformedRequest:
     """That a provider's dialect has no words for a field of the client's."""
     because = f": {why}" if why else ""

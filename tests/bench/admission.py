@@ -88,8 +88,8 @@ class _Counting:
         self.round_trips += 1
         return await self._calls.call_each(packed)
 
-    def lane(self, tag: str) -> Hashable:
-        return self._calls.lane(tag)
+    def part(self, tag: str) -> Hashable:
+        return self._calls.part(tag)
 
     def close(self) -> None:
         self._calls.close()

@@ -104,6 +104,15 @@ limits that change
     )
 
 
+def test_where_no_store_was_asked_nothing_is_said_of_what_is_used() -> None:
+    config = read(BEFORE)
+
+    assert (
+        compare(config, None, None, config)
+        == "keys that are gone: none\nlimits that change: none\n"
+    )
+
+
 def test_without_the_file_in_force_only_the_store_is_told_of() -> None:
     config = read(BEFORE)
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import (
+    ConfigInvalid,
     MidstreamError,
     ProviderRefused,
     ProviderReported,
@@ -75,7 +76,12 @@ def tell_everything(observer: Observer) -> int:
     observer.collector_back(512)
     observer.sweep_ended(BIRTH, Ending.INTERRUPTED, usage, 4.5, events=3)
     observer.internal_error(RuntimeError(CANARY), request="r1")
-    return 12
+    observer.worker_died(2, 77, -9, 3.14)
+    observer.worker_not_started(2, OSError(CANARY))
+    observer.worker_leaves(2, 77)
+    observer.reloaded(["[server] port"])
+    observer.config_refused(ConfigInvalid(("line 3: no",), "config.toml"))
+    return 17
 
 
 def test_every_fact_is_one_line_of_text() -> None:
@@ -101,6 +107,7 @@ def test_every_fact_is_one_line_of_text() -> None:
         f"info stream_ended ms=1500.0 stream={STREAM} ending=completed events=12 "
         f"input_tokens=5 output_tokens=7"
     )
+    assert told[-1] == 'error config_refused file=config.toml reason="line 3: no"'
 
 
 def test_every_fact_is_one_object_of_json() -> None:

@@ -2,17 +2,30 @@
 
 import random
 
-from proxy.relay.ports import Journal, Ledger
+from proxy.errors import StoreUnavailable
+from proxy.relay.ports import Admission, Admitted, Journal, Ledger, Refused, Repeat
 from proxy.relay.settings import Settings
 from proxy.relay.switchboard import Switchboard
 from proxy.relay.writer import Limits
+from proxy.store.memory import MemoryLedger
 from proxy.wire.dialects import all_dialects
 from tests.simulation.world import SeededEntropy, VirtualClock, silent_observer
 
 LEASE_S = 5.0
 
 
-def make_switchboard(journal: Journal, ledger: Ledger) -> Switchboard:
+class Away(MemoryLedger):
+    """It does not answer while it is away."""
+
+    is_away = True
+
+    async def admit(self, admission: Admission) -> Admitted | Repeat | Refused:
+        if self.is_away:
+            raise StoreUnavailable("away")
+        return await super().admit(admission)
+
+
+def make_switchboard(journal: Journal, ledger: Ledger, *, bytes_max: int = 1000) -> Switchboard:
     """One process's, that leaves no log."""
     return Switchboard(
         journal,
@@ -26,6 +39,6 @@ def make_switchboard(journal: Journal, ledger: Ledger) -> Switchboard:
             grace_s=30.0,
             heartbeat_s=15.0,
             streams_max=10,
-            limits=Limits(event_bytes_max=1000, stream_bytes_max=1000),
+            limits=Limits(event_bytes_max=bytes_max, stream_bytes_max=bytes_max),
         ),
     )

@@ -28,11 +28,11 @@ class PartedJournal(MemoryJournal):
         self.moved: dict[StreamId, str] = {}
         self.batches: list[list[StreamId]] = []
 
-    def lane(self, stream: StreamId) -> str:
+    def part(self, stream: StreamId) -> str:
         return self.moved.get(stream, stream[0])
 
     async def append(self, appends: Sequence[Append]) -> Sequence[Receipt]:
-        if any(self.lane(append.stream) in self.frozen for append in appends):
+        if any(self.part(append.stream) in self.frozen for append in appends):
             await asyncio.sleep(TIMEOUT_S)
             raise StoreUnavailable("frozen")
         await asyncio.sleep(0.001)

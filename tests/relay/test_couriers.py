@@ -27,15 +27,13 @@ from proxy.relay.ports import (
     Admitted,
     Deadlines,
     ProviderModel,
-    Refused,
-    Repeat,
     UpstreamRequest,
 )
 from proxy.relay.switchboard import Switchboard
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.stream import Birth, Price
 from proxy.wire.passages import COUNT_TOKENS, EMBEDDINGS, Passage
-from tests.relay.switchboards import LEASE_S, make_switchboard
+from tests.relay.switchboards import LEASE_S, Away, make_switchboard
 from tests.simulation.virtual_loop import run
 from tests.simulation.world import VirtualClock
 
@@ -106,17 +104,6 @@ class Far:
 
     async def close(self) -> None:
         pass
-
-
-class Away(MemoryLedger):
-    """It does not answer while it is away."""
-
-    is_away = True
-
-    async def admit(self, admission: Admission) -> Admitted | Repeat | Refused:
-        if self.is_away:
-            raise StoreUnavailable("away")
-        return await super().admit(admission)
 
 
 class Room:

@@ -1,65 +1,37 @@
 """The part of the store with the ledger is away, the part with a stream's journal is not."""
 
 import asyncio
-import random
 
 import pytest
 
 from proxy import config
 from proxy.errors import QuotaExceeded, StoreUnavailable
 from proxy.policy.quotas import Ask, Kind, Limit
-from proxy.relay.ports import Admission, Admitted, Claim, Refused, Repeat, UpstreamRequest
+from proxy.relay.ports import Claim, Repeat, UpstreamRequest
 from proxy.relay.producer import Producer, Work
-from proxy.relay.settings import Settings
-from proxy.relay.switchboard import Switchboard
-from proxy.relay.writer import Limits
-from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
+from proxy.store.memory import MemoryJournal, MemoryStore
 from proxy.store.memory_meters import Meters
 from proxy.stream import Birth, Ending, StreamId
 from proxy.upstream.scripted import ScriptedProvider
 from proxy.wire.dialects import all_dialects
+from tests.relay.switchboards import LEASE_S, Away, make_switchboard
 from tests.server import RECORDINGS
 from tests.simulation.virtual_loop import run
-from tests.simulation.world import SeededEntropy, VirtualClock, silent_observer
+from tests.simulation.world import VirtualClock
 
-LEASE_S = 5.0
 RATE = Limit("key:a", Kind.REQUESTS_PER_MINUTE, 1, allows_without_store=True)
 STRICT = Limit("key:a", Kind.TOKENS_PER_MINUTE, 100)
 BUDGET = Limit("key:a", Kind.TOKENS_PER_DAY, 100)
-
-
-class Away(MemoryLedger):
-    """It does not answer while it is away."""
-
-    is_away = True
-
-    async def admit(self, admission: Admission) -> Admitted | Repeat | Refused:
-        if self.is_away:
-            raise StoreUnavailable("away")
-        return await super().admit(admission)
 
 
 class Room:
     """One worker."""
 
     def __init__(self) -> None:
-        clock, store = VirtualClock(), MemoryStore(VirtualClock())
-        self.store = store
-        self.ledger = Away(store, LEASE_S)
-        self.switchboard = Switchboard(
-            MemoryJournal(store, LEASE_S),
-            self.ledger,
-            clock,
-            SeededEntropy(random.Random(1)),
-            silent_observer(),
-            all_dialects(),
-            Settings(
-                lease_s=LEASE_S,
-                grace_s=30.0,
-                heartbeat_s=15.0,
-                streams_max=10,
-                limits=Limits(event_bytes_max=1_000_000, stream_bytes_max=1_000_000),
-            ),
+        self.store = MemoryStore(VirtualClock())
+        self.ledger = Away(self.store, LEASE_S)
+        self.switchboard = make_switchboard(
+            MemoryJournal(self.store, LEASE_S), self.ledger, bytes_max=1_000_000
         )
         told = config.ScriptedProvider(recordings=str(RECORDINGS), events_per_s=2)
         self._provider = ScriptedProvider("p", told)

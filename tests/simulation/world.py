@@ -136,8 +136,8 @@ class StormyJournal:
         after()
         return receipts
 
-    def lane(self, stream: StreamId) -> Hashable:
-        return self._inner.lane(stream)
+    def part(self, stream: StreamId) -> Hashable:
+        return self._inner.part(stream)
 
     async def read(self, stream: StreamId, after: int) -> Page | None:
         done = await self.storm()

@@ -63,7 +63,7 @@ def test_many_streams_on_all_nodes_are_answered_in_the_order_of_the_question(
     async def test() -> None:
         async with opened(fleet.url) as store:
             births = [make_birth() for _ in range(60)]
-            assert len({store.journal.lane(birth.id) for birth in births}) == 3
+            assert len({store.journal.part(birth.id) for birth in births}) == 3
             receipts = await store.journal.append([make_append(b, with_birth=True) for b in births])
             assert {receipt.outcome for receipt in receipts} == {Outcome.WRITTEN}
             states = await store.journal.states([birth.id for birth in births])
@@ -106,7 +106,7 @@ def test_a_slot_that_has_moved_is_found_and_one_that_is_moving_puts_off_only_its
                 instance.say("CLUSTER", "SETSLOT", slot, "NODE", target_id)
             receipt = await append(store.journal, make_append(moving, 3, 4))
             assert (receipt.outcome, receipt.last_id) == (Outcome.WRITTEN, 4)
-            assert store.journal.lane(moving.id) != store.journal.lane(other.id)
+            assert store.journal.part(moving.id) != store.journal.part(other.id)
 
     run(test)
 

@@ -129,6 +129,31 @@ def test_whoever_resumes_is_linked_to_the_answer(server: Served, collector: Coll
     assert {("sse", 3), ("long_poll", 5)} <= read
 
 
+def test_whoever_comes_back_to_a_response_by_its_id_is_linked_too(
+    server: Served, collector: Collector
+) -> None:
+    async def scenario() -> str:
+        body = {"model": "quick/text", "input": "hi"}
+        async with session() as http:
+            async with http.post(f"{server.url}/v1/responses", json=body) as answer:
+                stream, name = answer.headers["midstream-stream"], (await answer.json())["id"]
+            response = f"{server.url}/v1/responses/{name}"
+            async with http.get(f"{response}?stream=true&starting_after=4") as answer:
+                await answer.read()
+            async with http.get(response) as answer:
+                await answer.read()
+        return stream
+
+    stream = asyncio.run(scenario())
+
+    answer = collector.answer_of(stream)
+    spans = collector.wait(lambda spans: len(of_kind(spans, SERVER, stream)) == 3)
+    resumes = [span for span in of_kind(spans, SERVER, stream) if span.links]
+    assert {span.links for span in resumes} == {((answer.trace, answer.span),)}
+    assert {span.attributes["url.path"] for span in resumes} == {"/v1/responses/{name}"}
+    assert sorted(span.attributes.get("midstream.after", -1) for span in resumes) == [-1, 5]
+
+
 def test_an_idempotent_repeat_is_linked_and_makes_no_second_answer(
     server: Served, collector: Collector
 ) -> None:

@@ -78,7 +78,7 @@ def test_another_key_s_usage_is_refused_in_a_sentence(server: Served, tmp_path: 
 def test_what_is_used_up_is_full_and_what_is_money_is_in_dollars() -> None:
     now = datetime(2026, 11, 25, 12, tzinfo=UTC)
     limits = [
-        Limit("usd_per_month", 5_000_000, 5_000_000, 0, now + timedelta(days=6)),
+        Limit("usd_per_month", 5_000_400, 5_000_400, 0, now + timedelta(days=6)),
         Limit("concurrent_streams", 3, 1, 2, now),
         Limit("requests_per_minute", 10, 5, 5, now + timedelta(seconds=29.5)),
     ]
@@ -88,7 +88,7 @@ def test_what_is_used_up_is_full_and_what_is_money_is_in_dollars() -> None:
 
     title, money, streams, rate = [line.rstrip() for line in caught.get().splitlines()[1:]]
     assert title == "team web␛  a, b"
-    assert money.split()[:6] == ["USD", "a", "month", "5.00", "5.00", "0.00"]
+    assert money.split()[:6] == ["USD", "a", "month", "5.0004", "5.0004", "0"]
     assert "█" * 20 in money
     assert streams.endswith("as they end")
     assert rate.endswith("in 30 s")

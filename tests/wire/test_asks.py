@@ -10,6 +10,7 @@ from proxy.wire.dialects import all_dialects
 
 CHAT = all_dialects()["openai.chat"]
 MESSAGES = all_dialects()["anthropic.messages"]
+RESPONSES = all_dialects()["openai.responses"]
 BOTH = [CHAT, MESSAGES]
 LEAST: dict[str, Any] = {"model": "m", "messages": [], "max_tokens": 1}
 
@@ -30,6 +31,16 @@ def refusal(dialect: Dialect, given: bytes) -> MalformedRequest:
 )
 def test_a_name_that_some_servers_take_for_another_is_refused(dialect: Dialect, name: str) -> None:
     error = refusal(dialect, body(**{name: 100_000}))
+    assert (error.status, error.param) == (400, name)
+    assert name.casefold() in str(error)
+
+
+@pytest.mark.parametrize(
+    "name", ["Model", "Max_Output_Tokens", "BACKGROUND", "Input", "previous_re\u017fponse_id"]
+)
+def test_a_name_that_some_servers_take_for_one_of_responses_is_refused(name: str) -> None:
+    given = json.dumps({"model": "m", "input": "hi", name: 100_000}).encode()
+    error = refusal(RESPONSES, given)
     assert (error.status, error.param) == (400, name)
     assert name.casefold() in str(error)
 

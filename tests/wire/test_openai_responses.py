@@ -76,6 +76,33 @@ def test_usage_that_is_none_spoils_no_answer(usage: str) -> None:
     assert listener.is_complete
 
 
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        ({"input_tokens": 5}, Usage(5, is_estimate=True)),
+        ({"output_tokens": 7}, Usage(0, 7, is_estimate=True)),
+        ({"input_tokens": -1, "output_tokens": 7}, None),
+        ({"input_tokens": 5, "output_tokens": 10**12}, None),
+        (
+            {
+                "input_tokens": 5,
+                "output_tokens": 7,
+                "output_tokens_details": {"reasoning_tokens": -1},
+            },
+            None,
+        ),
+    ],
+)
+def test_usage_that_is_not_all_there_is_not_taken_for_all(
+    usage: dict[str, Any], counted: Usage | None
+) -> None:
+    listener = translator()
+    end = {"type": "response.completed", "sequence_number": 0, "response": {"usage": usage}}
+    hear(listener, json.dumps(end).encode())
+    assert listener.is_complete
+    assert listener.usage == counted
+
+
 def test_an_answer_that_is_cut_by_its_bound_is_whole() -> None:
     listener = translator()
     for frame in recorded.frames("incomplete.responses.sse"):

@@ -5,12 +5,11 @@ A response that is made here is a stream like any other: it is in the journal be
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 
 import msgspec
 
 from proxy.downstream.auth import must_own
-from proxy.downstream.create import Call, call_wishes, create, read_call
+from proxy.downstream.create import Call, call_wishes, create, let_finish, read_call
 from proxy.downstream.describe import stream_headers
 from proxy.downstream.desk import Desk
 from proxy.downstream.http import LANES_PATH
@@ -40,8 +39,6 @@ _WAIT_S = 60.0
 """Between two looks at a stream that is silent. Signs of life are the connection's."""
 _LONG_BYTES = 32 * 1024
 """From here on a batch is a piece of a replay: whoever else this process serves comes first."""
-_FINISH_S = 2.0
-"""How long an early failure waits for its idempotency key to be released."""
 
 
 class Turns:
@@ -201,11 +198,7 @@ class Turns:
     async def _tell_failure(self, lane: Lane, cursor: Cursor) -> bool:
         """Tell one before any content as an error, as HTTP would; False if it was not that."""
         desk, stream = self._desk, cursor.tail.stream
-        producer = desk.switchboard.producer(stream)
-        if producer is not None:
-            with suppress(TimeoutError):  # the store is slow: the key is released later
-                async with asyncio.timeout(_FINISH_S):
-                    await producer.finished.wait()
+        await let_finish(desk.switchboard.producer(stream))
         state = await desk.switchboard.state(stream)
         if state.problem is None or state.has_content:
             return False

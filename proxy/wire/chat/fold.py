@@ -7,12 +7,12 @@ nothing yet.
 
 from collections.abc import Iterable
 
-from proxy.errors import ProviderGarbled
 from proxy.stream import DONE, Event
 from proxy.wire.assembly import (
     Object,
     decode,
     encode,
+    folding,
     grow,
     index_of,
     object_at,
@@ -29,7 +29,7 @@ def fold_chunks(events: Iterable[Event]) -> bytes:
     """The answer so far. Errors are not part of it."""
     answer: Object = {"id": "", "object": "chat.completion", "created": 0, "model": ""}
     choices: dict[int, Object] = {}
-    try:
+    with folding():
         for event in events:
             if event.data == DONE:
                 continue
@@ -43,8 +43,6 @@ def fold_chunks(events: Iterable[Event]) -> bytes:
                 _add(choices, choice)
         answer["choices"] = [_finished(choices[index]) for index in sorted(choices)]
         return encode(answer)
-    except (RecursionError, ValueError) as error:
-        raise ProviderGarbled("an event too deep or a number too long to be folded") from error
 
 
 def _replace(made: Object, key: str, value: object) -> None:

@@ -35,7 +35,7 @@ from proxy.wire.openai_parts import (
     url_of,
     user_said,
 )
-from proxy.wire.translation import inexpressible, refuse_settings
+from proxy.wire.translation import inexpressible, refuse_settings, written
 
 _Object: TypeAlias = dict[str, object]
 
@@ -66,12 +66,7 @@ def write_conversation(conversation: Conversation) -> Ask:
         "user": user_said(conversation),
         **_tools(conversation),
     }
-    fields = {
-        name: msgspec.Raw(msgspec.json.encode(value))
-        for name, value in said.items()
-        if value is not None
-    }
-    return Ask(model=conversation.model, is_streamed=True, wants_usage=True, fields=fields)
+    return written(conversation, said)
 
 
 def _stop(conversation: Conversation) -> Sequence[str] | None:

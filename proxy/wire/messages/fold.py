@@ -11,9 +11,8 @@ here can add the pieces that follow.
 
 from collections.abc import Iterable
 
-from proxy.errors import ProviderGarbled
 from proxy.stream import Event
-from proxy.wire.assembly import Object, decode, encode, grow, index_of, object_at
+from proxy.wire.assembly import Object, decode, encode, folding, grow, index_of, object_at
 
 _ENVELOPE = frozenset({"type", "delta", "usage"})
 
@@ -21,12 +20,10 @@ _ENVELOPE = frozenset({"type", "delta", "usage"})
 def fold_message(events: Iterable[Event]) -> bytes:
     """The answer so far. Errors and pings are not part of it."""
     fold = _Fold()
-    try:
+    with folding():
         for event in events:
             fold.add(object_at(decode(event.data)))
         return encode(fold.finished())
-    except (RecursionError, ValueError) as error:
-        raise ProviderGarbled("an event too deep or a number too long to be folded") from error
 
 
 class _Fold:

@@ -23,7 +23,7 @@ from proxy.wire.answer import (
     Stop,
     Stopped,
 )
-from proxy.wire.json_text import read_halves, write
+from proxy.wire.json_text import read_known, write
 
 _STOPS = {
     "end_turn": Stop.END,
@@ -102,12 +102,7 @@ class _Event(msgspec.Struct, gc=False):
     delta: _Delta | None = None
 
 
-class _Kind(msgspec.Struct, gc=False):
-    type: str = ""
-
-
 _decoder = msgspec.json.Decoder(_Event)
-_kind_decoder = msgspec.json.Decoder(_Kind)
 
 
 class _Open:
@@ -132,12 +127,9 @@ class MessagesHearing:
 
     def hear(self, frame: Frame) -> Sequence[Step]:
         """See `Hearing`."""
-        try:
-            event = read_halves(_decoder, frame.data)
-        except ProviderGarbled:
-            if _kind_decoder.decode(frame.data).type in _KNOWN:
-                raise
-            return ()  # an event that no book knows may have another shape
+        event = read_known(_decoder, frame.data, _KNOWN)
+        if event is None:
+            return ()
         match event.type:
             case "content_block_delta":
                 return self._hear_delta(self._block_at(event.index), event.delta or _Delta())

@@ -8,8 +8,6 @@ import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
-import msgspec
-
 from proxy.wire.bounds import OUTPUT_TOKENS_UNASKED
 from proxy.wire.conversation import (
     Choice,
@@ -21,7 +19,7 @@ from proxy.wire.dialect import Ask
 from proxy.wire.efforts import BUDGETS
 from proxy.wire.json_text import says_nothing
 from proxy.wire.messages.blocks import messages_of, not_blank, text_block
-from proxy.wire.translation import inexpressible, refuse_settings
+from proxy.wire.translation import inexpressible, refuse_settings, written
 
 _Object: TypeAlias = dict[str, object]
 
@@ -67,12 +65,7 @@ def write_conversation(conversation: Conversation) -> Ask:
         **_tools(conversation),
         **_output(conversation),
     }
-    fields = {
-        name: msgspec.Raw(msgspec.json.encode(value))
-        for name, value in said.items()
-        if value is not None
-    }
-    return Ask(model=conversation.model, is_streamed=True, wants_usage=True, fields=fields)
+    return written(conversation, said)
 
 
 def _temperature(conversation: Conversation) -> float | None:

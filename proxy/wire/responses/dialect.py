@@ -15,6 +15,7 @@ from proxy.errors import MalformedRequest, ProviderTruncated
 from proxy.stream import DONE, Ending, Event, Frame, Particulars, Problem, Usage
 from proxy.wire.answer import Making
 from proxy.wire.asks import body_for, read_field, read_flag, read_model
+from proxy.wire.bounds import Count
 from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
 from proxy.wire.dialect import Ask, Bounded, SoFar
@@ -74,18 +75,18 @@ class _Whole(msgspec.Struct, gc=False):
 
 
 class _InputDetails(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
 
 
 class _OutputDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count | None = None
 
 
 class _Usage(msgspec.Struct, gc=False):
-    input_tokens: int | None = None
+    input_tokens: Count | None = None
     input_tokens_details: _InputDetails | None = None
-    output_tokens: int | None = None
+    output_tokens: Count | None = None
     output_tokens_details: _OutputDetails | None = None
 
 
@@ -227,6 +228,7 @@ class ResponsesTranslator:
             cached_input_tokens=(given.cached_tokens if given else 0) or 0,
             reasoning_tokens=(made.reasoning_tokens if made else 0) or 0,
             cache_write_tokens=(given.cache_write_tokens if given else 0) or 0,
+            is_estimate=said.input_tokens is None or said.output_tokens is None,
         )
 
 

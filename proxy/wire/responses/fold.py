@@ -10,9 +10,8 @@ What surprises: some servers end with a response without output. It is then what
 
 from collections.abc import Iterable, Sequence
 
-from proxy.errors import ProviderGarbled
 from proxy.stream import DONE, Birth, Event
-from proxy.wire.assembly import Json, Object, Text, decode, encode, object_at
+from proxy.wire.assembly import Json, Object, Text, decode, encode, folding, object_at
 from proxy.wire.responses.ids import response_id
 
 _PLACES_MAX = 10_000
@@ -59,10 +58,8 @@ def blank() -> Object:
 
 def fold_events(events: Iterable[Event]) -> bytes:
     """The answer so far."""
-    try:
+    with folding():
         return encode(folded(events))
-    except (RecursionError, ValueError) as error:
-        raise ProviderGarbled("an event too deep or a number too long to be folded") from error
 
 
 def folded(events: Iterable[Event]) -> Object:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.errors import ProviderGarbled, ProviderUntranslatable
+from proxy.errors import ProviderUntranslatable
 from proxy.stream import DONE, Frame
 from proxy.wire.answer import (
     Began,
@@ -24,7 +24,7 @@ from proxy.wire.answer import (
     Stop,
     Stopped,
 )
-from proxy.wire.json_text import read_halves
+from proxy.wire.json_text import read_known
 
 _REASONS = {"max_output_tokens": Stop.LENGTH, "content_filter": Stop.REFUSAL}
 _SAID = {
@@ -104,12 +104,7 @@ class _Event(msgspec.Struct, gc=False):
     response: _Response | None = None
 
 
-class _Kind(msgspec.Struct, gc=False):
-    type: str = ""
-
-
 _decoder = msgspec.json.Decoder(_Event)
-_kind_decoder = msgspec.json.Decoder(_Kind)
 _Place = tuple[PartKind, int]
 """What is said, and the index of the content or summary that says it."""
 
@@ -140,12 +135,9 @@ class ResponsesHearing:
         """See `Hearing`."""
         if frame.data == DONE:
             return ()
-        try:
-            event = read_halves(_decoder, frame.data)
-        except ProviderGarbled:
-            if _kind_decoder.decode(frame.data).type in _KNOWN:
-                raise
-            return ()  # an event that no book knows may have another shape
+        event = read_known(_decoder, frame.data, _KNOWN)
+        if event is None:
+            return ()
         steps: list[Step] = []
         kind = event.type or frame.name
         if kind in _SAID:

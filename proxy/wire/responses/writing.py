@@ -8,8 +8,6 @@ A reasoning item goes back without the id that it had: a seal is held to an id o
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-import msgspec
-
 from proxy.wire.conversation import (
     Choice,
     Conversation,
@@ -29,7 +27,7 @@ from proxy.wire.conversation import (
 )
 from proxy.wire.dialect import Ask
 from proxy.wire.openai_parts import effort_said, file_fields, text_of, url_of, user_said
-from proxy.wire.translation import inexpressible, refuse_settings
+from proxy.wire.translation import inexpressible, refuse_settings, written
 
 _Object: TypeAlias = dict[str, object]
 
@@ -71,12 +69,7 @@ def write_conversation(conversation: Conversation) -> Ask:
         **_reasoning(conversation),
         **_tools(conversation),
     }
-    fields = {
-        name: msgspec.Raw(msgspec.json.encode(value))
-        for name, value in said.items()
-        if value is not None
-    }
-    return Ask(model=conversation.model, is_streamed=True, wants_usage=True, fields=fields)
+    return written(conversation, said)
 
 
 def _bound(conversation: Conversation) -> int | None:
