@@ -2,8 +2,12 @@
 
 import json
 
+import msgspec
 import pytest
 
+from proxy.errors import MalformedRequest
+from proxy.wire.dialects import all_dialects
+from proxy.wire.translation import translated
 from tests.wire.sdk_types import CHAT, MESSAGES, RESPONSES
 from tests.wire.translating import BODIES, Object, translates
 
@@ -59,3 +63,22 @@ def test_nothing_stands_between_calls_and_their_results_in_chat(ours: str, said:
     assert {message["role"] for message in sent[4:]} == {"user"}
     assert "go on" in json.dumps(sent[4:])
     assert PNG in json.dumps(sent[4:])
+
+
+def test_a_quota_that_bounds_an_answer_bounds_its_thinking_too() -> None:
+    ours, theirs = all_dialects()[CHAT], all_dialects()[MESSAGES]
+    body = {**BODIES[CHAT], "max_completion_tokens": 32_000, "reasoning_effort": "high"}
+    asked = ours.read_ask(json.dumps(body).encode())
+    sent = theirs.bounded(translated(ours, theirs, asked, "claude-3-7-sonnet", 4000), 4000).ask
+    fields = msgspec.json.decode(theirs.upstream_body(sent, "claude-3-7-sonnet"))
+    assert fields["max_tokens"] == 4000
+    assert fields["thinking"] == {"type": "enabled", "budget_tokens": 2000}
+
+
+def test_a_quota_too_small_to_think_in_is_said_to_be_so() -> None:
+    ours, theirs = all_dialects()[CHAT], all_dialects()[MESSAGES]
+    body = {**BODIES[CHAT], "reasoning_effort": "high"}
+    asked = ours.read_ask(json.dumps(body).encode())
+    with pytest.raises(MalformedRequest, match="at least 2048 tokens") as refused:
+        translated(ours, theirs, asked, "claude-3-7-sonnet", 1000)
+    assert refused.value.param == "reasoning_effort"

@@ -165,7 +165,7 @@ def _budget(conversation: Conversation, thinking: Thinking) -> int:
     """Half of the answer at most: Anthropic counts both together, and wants room for words."""
     room = (conversation.output_tokens_max or OUTPUT_TOKENS_UNASKED) // 2
     if room < _BUDGET_MIN:
-        path = conversation.fields["output_tokens_max"]
-        why = f"a model that thinks needs at least {2 * _BUDGET_MIN}"
+        path = conversation.fields["thinking"]
+        why = f"a model that thinks needs an answer of at least {2 * _BUDGET_MIN} tokens"
         raise inexpressible(path, _NAME, why)
     return min(room, thinking.budget_tokens or BUDGETS[thinking.effort or "medium"])
