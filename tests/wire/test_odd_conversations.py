@@ -82,3 +82,14 @@ def test_a_quota_too_small_to_think_in_is_said_to_be_so() -> None:
     with pytest.raises(MalformedRequest, match="at least 2048 tokens") as refused:
         translated(ours, theirs, asked, "claude-3-7-sonnet", 1000)
     assert refused.value.param == "reasoning_effort"
+
+
+@pytest.mark.parametrize(
+    ("written", "told"), [("image/jpg", "image/jpeg"), ("image/PNG", "image/png")]
+)
+def test_a_picture_is_what_its_type_means_however_it_is_written(written: str, told: str) -> None:
+    shown = {"type": "image_url", "image_url": {"url": f"data:{written};base64,AAAA"}}
+    said = {"messages": [{"role": "user", "content": [shown]}]}
+    (message,) = translates(CHAT, MESSAGES, {**BODIES[CHAT], **said})["messages"]
+    source = {"type": "base64", "media_type": told, "data": "AAAA"}
+    assert message["content"] == [{"type": "image", "source": source}]
