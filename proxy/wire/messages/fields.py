@@ -63,8 +63,8 @@ READ: Mapping[str, str] = {
     "messages[].content[].signature": "thinking goes back to its maker; left out for others",
     "messages[].content[].data": "thinking goes back to its maker; left out for others",
     "messages[].content[].thinking": "given back to chat servers if it has no signature",
-    "messages[].role": "`system` before the first turn is part of the system prompt; an assistant's "
-    "turn at the end is told as one, but few other models go on with it",
+    "messages[].role": "`system` before the first turn is part of the system prompt; an "
+    "assistant's turn at the end is told as one, but few other models go on with it",
     "output_config.format": "a schema is always strict",
     "thinking": "an effort in `output_config` counts for more than a budget",
     "thinking.budget_tokens": "up to 2,048 it is the effort `low`, up to 8,192 `medium`, else "
