@@ -125,6 +125,13 @@ def test_a_name_that_comes_late_is_garbage_and_not_lost() -> None:
         told(CHAT, MESSAGES, chat(*({"tool_calls": [said]} for said in late)))
 
 
+def test_a_call_that_is_cut_short_is_no_complete_item() -> None:
+    raw = chat(call('{"a":', index=0, id="one"), reason="length")
+    answer = folded(CHAT, RESPONSES, raw)
+    assert answer["status"] == answer["output"][0]["status"] == "incomplete"
+    assert answer["output"][0]["arguments"] == '{"a":'
+
+
 def test_a_call_without_number_is_known_by_its_place() -> None:
     raw = chat(call('{"a":', id="one"), call("1}"))
     assert blocks(CHAT, raw)[0]["input"] == {"a": 1}
