@@ -16,7 +16,9 @@ PICTURE = {
     "type": "image",
     "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"},
 }
-USES = [{"type": "tool_use", "id": name, "name": "f", "input": {}} for name in ("c1", "c2")]
+USES: list[Object] = [
+    {"type": "tool_use", "id": name, "name": "f", "input": {}} for name in ("c1", "c2")
+]
 CALLS = [
     {"type": "function_call", "call_id": name, "name": "f", "arguments": "{}"}
     for name in ("c1", "c2")
