@@ -120,7 +120,8 @@ def _stream_details() -> dict[str, Json]:
         "usage": {
             "description": "Tokens as the provider counted them; null until it has said so. "
             "`input_tokens` includes the cached ones. With `is_estimate` some of it is not (or not "
-            "yet) the provider's count: after an end it was guessed from the bytes of the text."
+            "yet) the provider's count: after an end it was guessed, from the bytes of the text "
+            "and the time in which nothing was said."
         },
         "error": {"description": "Why it did not complete; null if it did, or still may."},
     }
