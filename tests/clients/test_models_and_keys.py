@@ -80,7 +80,7 @@ def test_every_caller_sees_the_models_of_all_dialects(mocked: Served) -> None:
         seen = {model.id for model in client.models.list()}
     with openai.OpenAI(base_url=f"{mocked.url}/v1", api_key=APP_KEY) as other:
         assert {model.id for model in other.models.list()} == seen
-    assert {name.partition("/")[0] for name in seen} == {"known", "mock.openai", "mock.anthropic"}
+    assert {name.partition("/")[0] for name in seen} >= {"known", "mock.openai", "mock.anthropic"}
 
 
 class Wrong(NamedTuple):

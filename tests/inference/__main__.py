@@ -29,7 +29,9 @@ PACKAGES = ("xllamacpp==2026.10.11549", "gguf==0.19.0")
 _SERVER = Path(__file__).parent / "server.py"
 _DIALECTS = ("openai.chat", "openai.responses", "anthropic.messages")
 _TOKENS = 40
-_PROMPT = "the thin man in the inn"
+_PROMPT = "the thin man"
+"""Answered with a whole letter first: this version of the server forgets to begin a message that
+begins with half of one, which the SDK takes as badly without a proxy."""
 _LONG = 1800
 """Tokens of an answer that is left in the middle: at some 5,000 a second it lasts long enough."""
 _STOPS_WITHIN_S = 2.0
@@ -120,12 +122,12 @@ def checks(served: Served, url: str) -> Iterator[tuple[str, Callable[[], str]]]:
 
 
 def _answers(served: Served, url: str, ours: str, theirs: str) -> str:
-    """Whole and streamed alike, with the provider's own counts."""
+    """As the provider's own SDK hears it directly: the text, and the counts."""
     own = _ASKS[theirs](url, "tiny", _TOKENS)
     said = _ASKS[ours](served.url, theirs, _TOKENS)
     assert said.output_tokens == own.output_tokens == _TOKENS, (said, own)
     assert said.input_tokens == own.input_tokens, (said, own)
-    assert said.text, said
+    assert said.text == own.text, (said, own)
     return f"{said.input_tokens} + {said.output_tokens} tokens, {said.ended}, {said.text[:20]!r}"
 
 

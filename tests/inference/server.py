@@ -37,6 +37,7 @@ def main() -> None:
         settings.n_parallel = 2
         settings.n_gpu_layers = 0
         settings.warmup = False
+        settings.sampling.temp = 0  # the same answer each time, so that answers can be compared
         settings.endpoint_slots = True
         settings.chat_template = _TEMPLATE
         server = xllamacpp.Server(settings)

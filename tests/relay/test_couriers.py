@@ -155,6 +155,7 @@ class Room:
         (Far(b'{"data":[]}'), EMBEDDINGS, bytes, GUESS),
         (Far(b'{"usage":{"prompt_tokens":"many"}}'), EMBEDDINGS, bytes, GUESS),
         (Far(b'{"usage":{"prompt_tokens":-1}}'), EMBEDDINGS, bytes, GUESS),
+        (Far(b'{"usage":{"prompt_tokens":1000000000000000000}}'), EMBEDDINGS, bytes, GUESS),
         (Far(b'{"input_tokens":14}'), COUNT_TOKENS, bytes, 0),
         (Far(error=ProviderRefused("far", 429)), EMBEDDINGS, ProviderRefused, 0),
         (
