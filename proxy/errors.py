@@ -684,9 +684,13 @@ class ProviderGarbled(ProviderError):
 
 
 class ProviderUntranslatable(ProviderError):
-    """Part of an answer that the client's dialect has no words for. Never left out in silence."""
+    """Part of an answer that the client's dialect has no words for. Never left out in silence.
+
+    Asked again, the provider is paid again, and most likely says it again.
+    """
 
     code = "untranslatable"
+    is_retryable = False
 
     def __init__(self, what: str) -> None:
         super().__init__(what)

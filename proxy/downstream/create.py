@@ -151,7 +151,8 @@ def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
     if pinned is not None and (target.provider != pinned or theirs is not call.dialect):
         raise not_kept(f"it was made by '{pinned}', which is not asked for this model")
     if theirs is not call.dialect:
-        ask = translated(call.dialect, theirs, ask, target.model)
+        at_most = desk.pools.max_output_tokens_for(call.principal, target.provider)
+        ask = translated(call.dialect, theirs, ask, target.model, at_most)
     held = hold(desk.pools, call.principal, target, theirs, ask)
     birth = Birth(
         id=desk.switchboard.new_id(),

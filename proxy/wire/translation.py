@@ -59,13 +59,19 @@ class Translation:
         return told
 
 
-def translated(ours: Dialect, theirs: Dialect, ask: Ask, model: str) -> Ask:
+def translated(
+    ours: Dialect, theirs: Dialect, ask: Ask, model: str, at_most: int | None = None
+) -> Ask:
     """`ask` of a client that speaks `ours`, for a provider's `model` that speaks `theirs`.
 
+    `at_most` are the output tokens that its quota allows, which other fields may have to fit.
     Raises `MalformedRequest`, which names the client's field, for what `theirs` cannot express.
     """
     asked = ours.conversation(ask)
-    return theirs.ask_of(msgspec.structs.replace(asked, model=model))
+    bound = asked.output_tokens_max
+    if at_most is not None:
+        bound = at_most if bound is None else min(bound, at_most)
+    return theirs.ask_of(msgspec.structs.replace(asked, model=model, output_tokens_max=bound))
 
 
 def translation(ours: Dialect, theirs: Dialect, ask: Ask, making: Making) -> Translation:

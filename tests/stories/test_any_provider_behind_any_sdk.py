@@ -148,3 +148,13 @@ def test_what_cannot_be_said_fails_by_name_and_is_never_half_a_success(
                 assert b"untranslatable" in whole
 
     asyncio.run(scenario())
+
+
+def test_what_cannot_be_said_is_not_asked_for_again(server: Served) -> None:
+    async def scenario() -> None:
+        body = {**BODIES[MESSAGES], "model": f"{NAMES[CHAT]}/choices"}
+        async with session() as http, http.post(server.url + PATHS[MESSAGES], json=body) as answer:
+            assert answer.status == 502
+            assert answer.headers["x-should-retry"] == "false"
+
+    asyncio.run(scenario())

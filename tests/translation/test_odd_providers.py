@@ -103,6 +103,35 @@ def test_calls_that_are_all_numbered_0_are_told_apart_by_their_ids() -> None:
     assert got == [("one", {"a": 1}), ("two", {})]
 
 
+@pytest.mark.parametrize("fields", [{"index": 0}, {"index": 0, "id": ""}, {"type": "function"}])
+def test_whole_calls_without_ids_or_numbers_are_told_apart_by_their_names(
+    fields: dict[str, object],
+) -> None:
+    raw = chat(call('{"a":1}', **fields), call('{"b":', **fields), call("2}"))
+    one, two = blocks(CHAT, raw)
+    assert (one["name"], one["input"]) == ("find", {"a": 1})
+    assert (two["name"], two["input"]) == ("find", {"b": 2})
+    assert one["id"] != two["id"]
+
+
+def test_a_name_that_is_said_again_begins_no_other_call() -> None:
+    raw = chat(call('{"a":', index=0), call("1}", index=0, id=""), call("", index=0, id=""))
+    assert [block["input"] for block in blocks(CHAT, raw)] == [{"a": 1}]
+
+
+def test_a_name_that_comes_late_is_garbage_and_not_lost() -> None:
+    late = [{"index": 0, "id": "one", "function": {}}, {"index": 0, "function": {"name": "find"}}]
+    with pytest.raises(ProviderGarbled, match="name"):
+        told(CHAT, MESSAGES, chat(*({"tool_calls": [said]} for said in late)))
+
+
+def test_a_call_that_is_cut_short_is_no_complete_item() -> None:
+    raw = chat(call('{"a":', index=0, id="one"), reason="length")
+    answer = folded(CHAT, RESPONSES, raw)
+    assert answer["status"] == answer["output"][0]["status"] == "incomplete"
+    assert answer["output"][0]["arguments"] == '{"a":'
+
+
 def test_a_call_without_number_is_known_by_its_place() -> None:
     raw = chat(call('{"a":', id="one"), call("1}"))
     assert blocks(CHAT, raw)[0]["input"] == {"a": 1}

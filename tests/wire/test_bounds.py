@@ -157,3 +157,15 @@ def test_a_predicted_output_is_output_for_each_answer() -> None:
     found = bounded(CHAT, max_tokens=10, n=2, prediction=prediction)
 
     assert found.output_tokens >= 2 * 1010
+
+
+@pytest.mark.parametrize(
+    ("at_most", "budget"), [(None, 10_000), (16_000, 10_000), (4000, 2000), (1500, 10_000)]
+)
+def test_a_bound_that_is_lowered_takes_the_thinking_with_it_where_there_is_room(
+    at_most: int | None, budget: int
+) -> None:
+    thinking = {"type": "enabled", "budget_tokens": 10_000, "display": "omitted"}
+    found = bounded(MESSAGES, at_most, max_tokens=20_000, thinking=thinking)
+    told = sent(MESSAGES, found)
+    assert told["thinking"] == {**thinking, "budget_tokens": budget}

@@ -73,8 +73,8 @@ WRITTEN: Mapping[str, str] = {
     "assistant says between calls of tools stands before them",
     "messages[].content[].file.filename": "`document` or `document.pdf`, if there is none",
     "messages[].content[].text": "a document of plain text is a text, after its title",
-    "messages[].role": "tools' results come first in a turn; pictures in one follow all of them, "
-    "in a message of the user's; a result that is an error begins with `Error:`",
+    "messages[].role": "tools' results come first after an answer; pictures in one follow all of "
+    "them, in a message of the user's; a result that is an error begins with `Error:`",
     "reasoning_effort": "a budget up to 2,048 tokens is `low`, up to 8,192 `medium`, else `high`; "
     "thinking that is adaptive is left to the model; whether it is shown is left to the server",
     "response_format.json_schema.name": "`answer`, if there is none",

@@ -96,9 +96,10 @@ _decoder = msgspec.json.Decoder(_Chunk)
 class _Tool:
     """A call that is being said."""
 
-    def __init__(self, part: int, call_id: str) -> None:
+    def __init__(self, part: int, call_id: str, name: str) -> None:
         self.part = part
         self.call_id = call_id
+        self.name = name
         self.pieces: list[str] = []
         self.is_open = True
 
@@ -221,7 +222,7 @@ class ChatHearing:
         index = place if said.index is None else said.index
         function = said.function or _Function()
         call = self._calls.get(index)
-        if call is not None and said.id and call.call_id and said.id != call.call_id:
+        if call is not None and _is_another(call, said, function):
             # Some servers number all their calls 0.
             if call.is_open:
                 call.is_open = False
@@ -231,8 +232,9 @@ class ChatHearing:
             if said.type and said.type != "function":
                 raise ProviderUntranslatable(f"a call of the type {said.type[:40]!r}")
             self._close(steps)
-            call = self._calls[index] = _Tool(self._next_part(), said.id or "")
-            steps.append(Opened(call.part, PartKind.TOOL, call.call_id, function.name or ""))
+            name = function.name or ""
+            call = self._calls[index] = _Tool(self._next_part(), said.id or "", name)
+            steps.append(Opened(call.part, PartKind.TOOL, call.call_id, name))
         if function.arguments:
             if call.is_open:
                 call.pieces.append(function.arguments)
@@ -247,3 +249,19 @@ class ChatHearing:
         part = self._open_as(PartKind.TEXT, steps)
         title = cited.title or ""
         steps.append(Cited(part, cited.url, title, "", cited.start_index, cited.end_index))
+
+
+def _is_another(call: _Tool, said: _Call, function: _Function) -> bool:
+    """Whether another call is said under the number of one: by its id, or else by its name.
+
+    Some servers say the name in every chunk. Raises `ProviderGarbled` for one that comes late.
+    """
+    if said.id and call.call_id:
+        return said.id != call.call_id
+    is_other_name = bool(function.name) and function.name != call.name
+    says_more = bool(function.name) and bool((function.arguments or "").strip())
+    if not call.call_id and (is_other_name or says_more) and call.is_whole():
+        return True
+    if is_other_name:
+        raise ProviderGarbled("another name of a call that has one, or has begun without")
+    return False

@@ -1,11 +1,13 @@
 """A conversation, written as the request of a chat completion.
 
 Owns which fields it makes. What surprises: texts of one message become one string, with a blank
-line between, because many servers take no other; and what a tool gave that is no text follows
-its results in a message of the user's, which is where Chat has pictures.
+line between, because many servers take no other; what tools gave comes first of all that is said
+after an answer, because OpenAI takes nothing else there; and what of it is no text follows in a
+message of the user's, which is where Chat has pictures.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TypeAlias
 
 import msgspec
@@ -121,14 +123,20 @@ def _choice(choice: ToolChoice) -> str | _Object:
 def _messages(conversation: Conversation) -> Iterator[_Object]:
     if conversation.system:
         yield {"role": "system", "content": _joined(conversation.system)}
-    for turn in conversation.turns:
-        match turn.role:
-            case Role.SYSTEM:
-                yield {"role": "system", "content": _joined(turn.parts)}
-            case Role.USER:
-                yield from _user(turn)
-            case Role.ASSISTANT:
+    for is_answer, turns in groupby(conversation.turns, lambda turn: turn.role is Role.ASSISTANT):
+        if is_answer:
+            for turn in turns:
                 yield from _assistant(turn)
+        else:
+            said = [message for turn in turns for message in _said(turn)]
+            yield from sorted(said, key=lambda message: message["role"] != "tool")
+
+
+def _said(turn: Turn) -> Iterator[_Object]:
+    if turn.role is Role.SYSTEM:
+        yield {"role": "system", "content": _joined(turn.parts)}
+    else:
+        yield from _user(turn)
 
 
 def _joined(parts: Sequence[Part]) -> str:
@@ -136,7 +144,7 @@ def _joined(parts: Sequence[Part]) -> str:
 
 
 def _user(turn: Turn) -> Iterator[_Object]:
-    """The results of tools first: they belong to the calls before."""
+    """The results of tools, and then what else there is."""
     shown: list[str | _Object] = []
     for part in turn.parts:
         if not isinstance(part, ToolResult):

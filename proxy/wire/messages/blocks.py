@@ -36,6 +36,8 @@ _NAME = "anthropic.messages"
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 """Documented, as the media types."""
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_ALSO_CALLED = {"image/jpg": "image/jpeg"}
+"""By OpenAI's clients, and OpenAI takes it."""
 _PDF = "application/pdf"
 _PLAIN = "text/plain"
 
@@ -96,9 +98,11 @@ def text_block(text: Text) -> _Object:
 def _image_source(image: Image) -> _Object:
     if image.url is not None:
         return {"type": "url", "url": image.url}
-    if image.media_type not in _IMAGES:
+    media_type = (image.media_type or "").lower()
+    media_type = _ALSO_CALLED.get(media_type, media_type)
+    if media_type not in _IMAGES:
         raise inexpressible(image.path, _NAME, "it takes JPEG, PNG, GIF and WebP alone")
-    return {"type": "base64", "media_type": image.media_type, "data": image.data}
+    return {"type": "base64", "media_type": media_type, "data": image.data}
 
 
 def _document(file: File) -> _Object:

@@ -18,8 +18,10 @@ from proxy.wire.bounds import (
     text_tokens,
 )
 from proxy.wire.dialect import Ask, Bounded
-from proxy.wire.json_text import ABSENT, Fields, says_nothing
+from proxy.wire.json_text import ABSENT, Fields, says_nothing, write_object
 
+BUDGET_MIN = 1024
+"""Documented: the least that may be thought."""
 _IMAGE_TOKENS = 4800
 """Documented: width times height by 750, at most 4,784."""
 _TOOLS_TOKENS = 1000
@@ -53,7 +55,22 @@ def bounded(ask: Ask, at_most: int | None) -> Bounded:
         output = asked if at_most is None else min(asked, at_most)
     if output != asked:
         fields["max_tokens"] = msgspec.Raw(b"%d" % output)
+        fields |= _less_thinking(fields, output)
     return Bounded(msgspec.structs.replace(ask, fields=fields), _input_tokens(fields), output)
+
+
+def _less_thinking(fields: Fields, output: int) -> Fields:
+    """Anthropic refuses a budget for thinking that is not less than all of the answer."""
+    try:
+        thinking = msgspec.json.decode(fields.get("thinking", ABSENT), type=Fields)
+        budget = msgspec.json.decode(thinking.get("budget_tokens", ABSENT), type=int)
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    half = output // 2
+    if budget < output or half < BUDGET_MIN:
+        return {}
+    thinking["budget_tokens"] = msgspec.Raw(b"%d" % half)
+    return {"thinking": msgspec.Raw(write_object(thinking))}
 
 
 def _input_tokens(fields: Fields) -> int:

@@ -63,7 +63,8 @@ READ: Mapping[str, str] = {
     "messages[].content[].signature": "thinking goes back to its maker; left out for others",
     "messages[].content[].data": "thinking goes back to its maker; left out for others",
     "messages[].content[].thinking": "given back to chat servers if it has no signature",
-    "messages[].role": "`system` before the first turn is part of the system prompt",
+    "messages[].role": "`system` before the first turn is part of the system prompt; an "
+    "assistant's turn at the end is told as one, but few other models go on with it",
     "output_config.format": "a schema is always strict",
     "thinking": "an effort in `output_config` counts for more than a budget",
     "thinking.budget_tokens": "up to 2,048 it is the effort `low`, up to 8,192 `medium`, else "
@@ -82,7 +83,8 @@ WRITTEN: Mapping[str, str] = {
     "messages[].content[].input": "no arguments are an empty object",
     "messages[].content[].source": "a document that is plain text in base64 is told as the text",
     "messages[].content[].text": "a refusal is told as its words",
-    "messages[].role": "an instruction in the middle is told by the user, in `<system>` tags",
+    "messages[].role": "an instruction in the middle is told by the user, in `<system>` tags; an "
+    "assistant's turn at the end is one that older models go on with, and newer ones refuse",
     "output_config.effort": "`minimal` is `low`",
     "output_config.format": "a schema's name is left out; it is strict whatever is asked",
     "thinking": "`adaptive`, with an effort; of models that know budgets alone (Claude 2 to 4.5) "

@@ -19,6 +19,7 @@ from proxy.wire.dialect import Ask
 from proxy.wire.efforts import BUDGETS
 from proxy.wire.json_text import says_nothing
 from proxy.wire.messages.blocks import messages_of, not_blank, text_block
+from proxy.wire.messages.bounds import BUDGET_MIN
 from proxy.wire.translation import inexpressible, refuse_settings, written
 
 _Object: TypeAlias = dict[str, object]
@@ -43,8 +44,6 @@ _BUDGETS_ALONE = re.compile(
 )
 """The models that know thinking by budgets alone; later ones know efforts, and the newest nothing
 else. It is a list of the past: no model will come to it."""
-_BUDGET_MIN = 1024
-"""Documented."""
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 _TEMPERATURE_MAX = 1
 
@@ -157,8 +156,8 @@ def _thinking(conversation: Conversation, thinking: Thinking) -> _Object:
 def _budget(conversation: Conversation, thinking: Thinking) -> int:
     """Half of the answer at most: Anthropic counts both together, and wants room for words."""
     room = (conversation.output_tokens_max or OUTPUT_TOKENS_UNASKED) // 2
-    if room < _BUDGET_MIN:
-        path = conversation.fields["output_tokens_max"]
-        why = f"a model that thinks needs at least {2 * _BUDGET_MIN}"
+    if room < BUDGET_MIN:
+        path = conversation.fields["thinking"]
+        why = f"a model that thinks needs an answer of at least {2 * BUDGET_MIN} tokens"
         raise inexpressible(path, _NAME, why)
     return min(room, thinking.budget_tokens or BUDGETS[thinking.effort or "medium"])

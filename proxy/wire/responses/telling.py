@@ -6,6 +6,7 @@ is said three times, as the dialect wants it: in pieces, whole in its item, and 
 at the end. So the whole answer is kept here while it is told.
 """
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -222,9 +223,11 @@ class ResponsesTelling:
         item = part.item
         if item is self._message:
             return told
+        item.said["status"] = "completed"
         if part.kind is PartKind.TOOL:
             item.said["arguments"] = whole
-        item.said["status"] = "completed"
+            if not _is_json(whole):  # nothing else says that a call was cut short
+                item.said["status"] = "incomplete"
         return [*told, self._item_frame("done", item)]
 
     def _close_words(self, part: _Part, whole: str) -> list[Frame]:
@@ -263,3 +266,11 @@ def _annotation(cited: Cited, chars: int) -> _Object:
         "title": cited.title,
         "url": cited.url,
     }
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
