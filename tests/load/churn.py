@@ -30,6 +30,11 @@ _KIB = 1024
 Say = Callable[[str], None]
 
 
+_LINK = "proxy.store.redis_link.Link"
+_LINKS_MAX = 11
+"""To one store: 2 for appends, 8 for calls, and that of the bells."""
+
+
 class ChurnSettings(msgspec.Struct, frozen=True):
     """The load."""
 
@@ -101,7 +106,8 @@ class Churn:
             after = await self._hold_against(served, before)
             figures = self._figures(served, before, after, lasted_s)
             left = open_descriptors(served.process.pid) - descriptors
-            return msgspec.structs.replace(figures, left_descriptors=left)
+            pooled = _pooled(before, after)
+            return msgspec.structs.replace(figures, left_descriptors=left - pooled)
 
     async def _round(self, served: Served, number: int) -> None:
         """All lives at once, from a session of its own."""
@@ -147,6 +153,7 @@ class Churn:
     ) -> ChurnFigures:
         with redis.Redis(unix_socket_path=f"{served.log.parent}/data/valkey.sock") as store:
             keys, eternal, running = _keys(store)
+        pooled = _pooled(before, after)
         slope = _slope(self._rss[len(self._rss) // 2 :])
         return ChurnFigures(
             rounds=len(self._rss),
@@ -160,7 +167,7 @@ class Churn:
             left_objects={
                 name: count - before.objects.get(name, 0)
                 for name, count in after.objects.items()
-                if count > before.objects.get(name, 0)
+                if count > before.objects.get(name, 0) and not (name == _LINK and pooled)
             },
             keys=keys,
             eternal_keys=eternal,
@@ -198,6 +205,12 @@ def _slope(values: Sequence[float]) -> float:
     middle, mean = (count - 1) / 2, sum(values) / count
     above = sum((place - middle) * (value - mean) for place, value in enumerate(values))
     return above / sum((place - middle) ** 2 for place in range(count))
+
+
+def _pooled(before: Holds, after: Holds) -> int:
+    """Connections to the store that are new: pools keep as many as were ever needed at once."""
+    links = after.objects.get(_LINK, 0)
+    return max(0, links - before.objects.get(_LINK, 0)) if links <= _LINKS_MAX else 0
 
 
 def _config(recordings: Path) -> str:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -51,7 +52,7 @@ def adapted(asked: Conversation, theirs: str) -> Conversation:
         user = hashlib.sha256(user.encode()).hexdigest()
     return msgspec.structs.replace(
         asked,
-        turns=[_adapted_turn(turn, theirs) for turn in asked.turns],
+        turns=_adapted_turns(asked.turns, theirs),
         tools=tools,
         tool_choice=choice,
         is_parallel=is_parallel,
@@ -96,6 +97,30 @@ def _adapted_thinking(found: Thinking | None, theirs: str) -> Thinking | None:
     if effort is None and is_shown is None:
         return None
     return Thinking(is_on=True, effort=effort, is_shown=is_shown)
+
+
+def _adapted_turns(turns: Sequence[Turn], theirs: str) -> list[Turn]:
+    """For Chat, results stand before all else that is said between two answers."""
+    told = [_adapted_turn(turn, theirs) for turn in turns]
+    if theirs != CHAT:
+        return told
+    found: list[Turn] = []
+    for is_answer, group in groupby(told, lambda turn: turn.role is Role.ASSISTANT):
+        between = list(group)
+        if not is_answer:
+            results = [part for turn in between for part in turn.parts if _is_result(part)]
+            others = [
+                Turn(turn.role, [part for part in turn.parts if not _is_result(part)])
+                for turn in between
+            ]
+            between = [Turn(Role.USER, results)] if results else []
+            between += [turn for turn in others if turn.parts]
+        found += between
+    return found
+
+
+def _is_result(part: Part) -> bool:
+    return isinstance(part, ToolResult)
 
 
 def _adapted_turn(turn: Turn, theirs: str) -> Turn:

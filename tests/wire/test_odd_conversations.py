@@ -95,3 +95,19 @@ def test_a_picture_is_what_its_type_means_however_it_is_written(written: str, to
     (message,) = translates(CHAT, MESSAGES, {**BODIES[CHAT], **said})["messages"]
     source = {"type": "base64", "media_type": told, "data": "AAAA"}
     assert message["content"] == [{"type": "image", "source": source}]
+
+
+def test_an_instruction_between_results_is_told_to_chat_after_them() -> None:
+    results = [
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": name, "content": name}]}
+        for name in ("c1", "c2")
+    ]
+    said = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": USES},
+        results[0],
+        {"role": "system", "content": "be brief"},
+        results[1],
+    ]
+    sent = translates(MESSAGES, CHAT, {**BODIES[MESSAGES], "messages": said})["messages"]
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "tool", "system"]
