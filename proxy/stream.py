@@ -5,6 +5,7 @@ Pure data. Nothing here knows where a stream is kept or how it is sent.
 
 import enum
 import re
+from collections.abc import Sequence
 from typing import NamedTuple, NewType
 
 import msgspec
@@ -120,6 +121,36 @@ class Price(msgspec.Struct, frozen=True, array_like=True):
     """None if it costs what input does."""
 
 
+class Leg(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one target did for an answer: from when it was asked until it was given up, or ended.
+
+    A stream has one for each target that was asked, in that order.
+    """
+
+    provider: str
+    model: str
+    """By the provider's own name."""
+    dialect: str
+    """In which it was asked."""
+    began_at: float
+    """Unix seconds."""
+    after: int = 0
+    """The event after which its part begins: where it is not the first to say something, a seam."""
+    tries: int = 1
+    """How often it was asked."""
+    waited_s: float = 0.0
+    """Between its tries, and for what it had to wait before the first."""
+    resumes: int = 0
+    """How often the rest was had from it after the line to it was cut."""
+    is_taken_over: bool = False
+    """Whether a worker asked that took the stream over from a dead one."""
+    failure: str = ""
+    """The code for which it was given up; "" of the one that runs, or that ended the answer."""
+    usage: Usage | None = None
+    """Of its part alone, once it is over; None if it did nothing."""
+    price: Price | None = None
+
+
 class Detach(msgspec.Struct, frozen=True):
     """What happens when the last reader leaves before the end.
 
@@ -178,6 +209,8 @@ class State(msgspec.Struct, frozen=True):
     its producer's process do not."""
     is_erased: bool = False
     """Its events are gone: it was deleted, or its retention has passed."""
+    legs: Sequence[Leg] = ()
+    """Which targets were asked, the newest last. Its usage is what the others' leaves of all."""
 
     @property
     def has_failed_early(self) -> bool:

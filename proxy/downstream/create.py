@@ -21,7 +21,8 @@ from proxy.observe import Span
 from proxy.policy.keys import Principal
 from proxy.policy.quotas import Standing
 from proxy.relay.ports import Claim, UpstreamRequest
-from proxy.relay.producer import Producer, Work
+from proxy.relay.producer import Producer
+from proxy.relay.work import Candidate, Work
 from proxy.stream import Birth, Detach, State, StreamId
 from proxy.wire.answer import Making
 from proxy.wire.dialect import Ask, Dialect, Translator
@@ -177,10 +178,10 @@ def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
         body=theirs.upstream_body(held.ask, target.model),
         headers=_passed_on(call, theirs, birth),
     )
-    translator: Translator
-    if theirs is call.dialect:
-        translator = theirs.translator(ask)
-    else:
+
+    def listen() -> Translator:
+        if theirs is call.dialect:
+            return theirs.translator(ask)
         making = Making(
             stream=birth.id,
             model=birth.model,
@@ -189,8 +190,10 @@ def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
             wants_usage=call.ask.wants_usage,
             fields=call.ask.fields,
         )
-        translator = translation(call.dialect, theirs, ask, making)
-    work = Work(provider, request, call.dialect, translator, held.limits, held.most)
+        return translation(call.dialect, theirs, ask, making)
+
+    candidate = Candidate(target, provider, request, listen)
+    work = Work(call.dialect, [candidate], held.limits, held.most)
     return birth, work
 
 

@@ -7,9 +7,10 @@ from proxy.relay.producer import Producer
 def course_of(producer: Producer) -> Course:
     """What only its producer knows of an answer. Looks at a few of its events."""
     work, pace = producer.work, producer.pace
+    candidate = work.candidates[0]
     return Course(
-        peer=work.provider.peer,
-        model=work.request.model,
+        peer=candidate.provider.peer,
+        model=candidate.request.model,
         particulars=work.dialect.particulars(producer.writer.events),
         began_ns=pace.began_ns,
         first_read_ns=pace.first_read_ns,

@@ -18,7 +18,7 @@ from proxy.errors import ProviderStalled
 from proxy.observe import Peer
 from proxy.policy.quotas import Ask, Limit, Refusal, Standing, Use
 from proxy.relay.tally import Lately
-from proxy.stream import Birth, Ending, Event, Problem, State, StreamId, Usage
+from proxy.stream import Birth, Ending, Event, Leg, Problem, State, StreamId, Usage
 
 
 class Clock(Protocol):
@@ -64,6 +64,8 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     end: End | None = None
     usage: Usage | None = None
     has_content: bool = False
+    legs: Sequence[Leg] | None = None
+    """None if they are as they were."""
 
 
 class Outcome(enum.Enum):

@@ -18,38 +18,20 @@ from proxy.errors import (
     stream_problem,
 )
 from proxy.observe import Observer
-from proxy.policy.quotas import Ask, Limit, Standing
+from proxy.policy.quotas import Standing
 from proxy.relay.estimate import Silence, did_nothing, estimated, is_known, said_in, tokens_in
 from proxy.relay.lifecycle import Phase, Stop, is_detached
 from proxy.relay.naming import Naming
-from proxy.relay.ports import Deadline, Outcome, Provider, UpstreamRequest
+from proxy.relay.ports import Deadline, Outcome
+from proxy.relay.work import Work
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, Frame, Problem, State
-from proxy.wire.dialect import Dialect, SoFar, Translator
+from proxy.wire.dialect import SoFar
 from proxy.wire.sse import Parser
 
 _REARM_S = 1.0
 """How late an idle deadline may be noticed, at most: re-arming a timer for each token would
 cost more than parsing it."""
-
-
-class Work(msgspec.Struct, frozen=True):
-    """What a producer is to do: whom to ask, what, and how to hear the answer.
-
-    And what that may use at most, and under which limits.
-    """
-
-    provider: Provider
-    request: UpstreamRequest
-    dialect: Dialect
-    translator: Translator
-    limits: Sequence[Limit] = ()
-    ask: Ask = Ask()
-
-    @property
-    def is_translated(self) -> bool:
-        """Whether the provider speaks another dialect than the client."""
-        return self.request.dialect != self.dialect.name
 
 
 class Producer:
@@ -66,6 +48,8 @@ class Producer:
     ) -> None:
         self.writer = writer
         self.work = work
+        self._candidate = work.candidates[0]
+        self._translator = self._candidate.listen()
         self.finished = asyncio.Event()
         """Set when `run` has returned: the provider is closed, the ledger told."""
         self.standings: Sequence[Standing] = ()
@@ -164,7 +148,7 @@ class Producer:
         self.finished.set()
 
     async def _produce(self) -> None:
-        name = self.work.provider.name
+        name = self._candidate.provider.name
         self._may_have_worked = True
         try:
             await self._listen()
@@ -177,7 +161,7 @@ class Producer:
             self._end_failed(InternalError())
 
     async def _listen(self) -> None:
-        deadlines = self.work.provider.deadlines
+        deadlines = self._candidate.provider.deadlines
         loop = asyncio.get_running_loop()
         begun = loop.time()
         self._silence = Silence(begun)
@@ -195,10 +179,10 @@ class Producer:
     async def _read(self, timer: asyncio.Timeout, over_at: float) -> None:
         """From the first byte to the terminator."""
         loop = asyncio.get_running_loop()
-        idle_s = self.work.provider.deadlines.idle_s
+        idle_s = self._candidate.provider.deadlines.idle_s
         parser = Parser(self._event_bytes_max)
         rearm_at = 0.0
-        async with self.work.provider.stream(self.work.request) as chunks:
+        async with self._candidate.provider.stream(self._candidate.request) as chunks:
             async for chunk in chunks:
                 heard_ns = self.pace.now()
                 frames = parser.feed(chunk)
@@ -227,7 +211,7 @@ class Producer:
 
     def _hear(self, frames: Sequence[Frame], heard_ns: int) -> None:
         """Everything that came in one read, at that moment, goes into one append."""
-        writer, translator = self.writer, self.work.translator
+        writer, translator = self.writer, self._translator
         try:
             for frame in frames:
                 for own in translator.hear(frame):
@@ -253,7 +237,7 @@ class Producer:
 
     def _end_failed(self, error: MidstreamError) -> None:
         problem = error.problem()
-        if self.work.is_translated:
+        if self._candidate.request.dialect != self.work.dialect.name:
             problem = msgspec.structs.replace(problem, body=None)  # it is no error of the client's
         self._end(Ending.FAILED, problem)
 
@@ -272,7 +256,7 @@ class Producer:
         writer = self.writer
         if is_known(writer.usage) or (writer.usage is None and not self._may_have_worked):
             return
-        asked = tokens_in(len(self.work.request.body))
+        asked = tokens_in(len(self._candidate.request.body))
         at_most = writer.birth.input_tokens_max
         said = said_in(writer.events, self.work.dialect)
         now = asyncio.get_running_loop().time()

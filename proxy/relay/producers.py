@@ -32,11 +32,12 @@ from proxy.relay.ports import (
     Refused,
     Repeat,
 )
-from proxy.relay.producer import Producer, Work
+from proxy.relay.producer import Producer
 from proxy.relay.readers import Readers
 from proxy.relay.sweep import settle
 from proxy.relay.tail import Tail
 from proxy.relay.tally import Tally
+from proxy.relay.work import Work
 from proxy.relay.writer import Limits, Writer
 from proxy.stream import Birth, Ending, State, StreamId
 
@@ -107,7 +108,7 @@ class Producers(Mapping[StreamId, Producer]):
             stream=birth.id,
             owner=birth.owner,
             created_at=birth.created_at,
-            keep_s=work.provider.deadlines.total_s + birth.retention_s,
+            keep_s=work.total_s + birth.retention_s,
             tag=birth.tag,
             claim=claim,
             limits=work.limits,
@@ -134,7 +135,7 @@ class Producers(Mapping[StreamId, Producer]):
             raise StoreUnavailable("it took longer than a lease")
         writer = self._writer(birth, epoch=1, tail=self._readers.new_local_tail(birth.id))
         naming = Naming(
-            None if work.is_translated else work.dialect,
+            work.dialect if work.candidates[0].request.dialect == birth.dialect else None,
             writer,
             self._ledger,
             self._committer.note_trouble,

@@ -28,12 +28,13 @@ from proxy.relay.ports import (
     Repeat,
     Report,
 )
-from proxy.relay.producer import Producer, Work
+from proxy.relay.producer import Producer
 from proxy.relay.producers import Producers
 from proxy.relay.readers import Readers, Transport
 from proxy.relay.reporter import Reporter
 from proxy.relay.settings import Settings
 from proxy.relay.sweep import Sweep
+from proxy.relay.work import Work
 from proxy.stream import Birth, Ending, State, StreamId, new_stream_id, passage_id
 from proxy.wire.dialect import Dialect
 
@@ -184,7 +185,11 @@ class Switchboard:
 
     def providers_in_use(self) -> set[Provider]:
         """Whom this process is asking."""
-        read = {producer.work.provider for producer in self._producers.values()}
+        read = {
+            candidate.provider
+            for producer in self._producers.values()
+            for candidate in producer.work.candidates
+        }
         return read | self.couriers.providers()
 
     def producer(self, stream: StreamId) -> Producer | None:

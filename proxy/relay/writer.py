@@ -14,7 +14,7 @@ from proxy.errors import ProviderGarbled
 from proxy.relay.lifecycle import Occasion, Phase, next_phase
 from proxy.relay.ports import Append, End, Outcome, Receipt
 from proxy.relay.tail import Tail
-from proxy.stream import Birth, Ending, Event, Frame, Problem, Usage
+from proxy.stream import Birth, Ending, Event, Frame, Leg, Problem, Usage
 
 _APPEND_EVENTS_MAX = 512
 _APPEND_BYTES_MAX = 1024 * 1024
@@ -51,6 +51,8 @@ class Writer:
         self.phase = Phase.OPEN
         self.ending: Ending | None = None
         self.usage: Usage | None = None
+        self.legs: Sequence[Leg] = ()
+        """Which targets were asked. Change it by putting another in its place."""
         self.has_content = False
         self.receipt = Receipt(Outcome.WRITTEN)
         """The newest one that was good."""
@@ -81,6 +83,8 @@ class Writer:
         self._bytes = 0
         self._unwritten_bytes = 0
         self._sends_birth = False
+        self._told_legs: Sequence[Leg] = ()
+        """Those that the store has."""
         self._heard_ns = 0
         """When the oldest event was read that no append has taken yet; 0 without one."""
         self._flying_heard_ns = 0
@@ -182,7 +186,12 @@ class Writer:
             end=end,
             usage=self.usage,
             has_content=self.has_content,
+            legs=self._legs_to_tell(),
         )
+
+    def _legs_to_tell(self) -> Sequence[Leg] | None:
+        is_told = self.legs is self._told_legs and not self._sends_birth
+        return None if is_told else self.legs
 
     def _slice(self) -> list[Event]:
         events = self._events[self._written : self._written + _APPEND_EVENTS_MAX]
@@ -232,6 +241,8 @@ class Writer:
         self._sends_birth = False
         self.receipt = receipt
         self.last_append_at = now
+        if append.legs is not None:
+            self._told_legs = append.legs
         events = append.events
         self.accepted_heard_ns = heard_ns = self._flying_heard_ns
         self._written += len(events)

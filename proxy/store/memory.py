@@ -32,7 +32,7 @@ from proxy.relay.ports import (
 )
 from proxy.store.memory_meters import Meters
 from proxy.store.paging import read_place, write_place
-from proxy.stream import Birth, Ending, Event, Problem, State, StreamId, Usage
+from proxy.stream import Birth, Ending, Event, Leg, Problem, State, StreamId, Usage
 
 _TOMBSTONE_S = 86_400.0
 """How long a stream is remembered after its events are gone (D4)."""
@@ -65,6 +65,7 @@ class Record(msgspec.Struct):
     ending: Ending | None = None
     problem: Problem | None = None
     usage: Usage | None = None
+    legs: Sequence[Leg] = ()
     has_content: bool = False
     ended_at: float | None = None
     expires_at: float | None = None
@@ -98,6 +99,7 @@ class Record(msgspec.Struct):
             is_cancel_asked=self.is_cancel_asked,
             is_erased=self.is_erased(now),
             was_watched=self.was_watched,
+            legs=self.legs,
         )
 
 
@@ -277,6 +279,7 @@ class MemoryJournal:
         record.lease_until = now + self._lease_s
         record.forget_at = now + record.birth.retention_s + _TOMBSTONE_S
         record.usage = append.usage or record.usage
+        record.legs = record.legs if append.legs is None else append.legs
         record.has_content = append.has_content or record.has_content
         ending = None
         if append.end is not None:

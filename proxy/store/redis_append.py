@@ -24,7 +24,7 @@ _OUTCOMES: Final = (
 )
 """By the number that the script gives."""
 
-_NO_BIRTH_NO_END: Final = b"$0\r\n\r\n" * 4
+_NOTHING_RARE: Final = b"$0\r\n\r\n" * 5
 
 
 class AppendPacker:
@@ -56,11 +56,11 @@ class AppendPacker:
         meta, events, readers = self._sizes
         size = len(stream)
         usage = b"" if append.usage is None else msgspec.json.encode(append.usage)
-        is_rare = append.birth is not None or append.end is not None
+        is_rare = not (append.birth is None and append.end is None and append.legs is None)
         parts = [
             (self._append if append.end is None else self._append_end)
             % (
-                16 + 2 * len(append.events),
+                17 + 2 * len(append.events),
                 meta + size,
                 stream,
                 events + size,
@@ -69,7 +69,7 @@ class AppendPacker:
                 stream,
                 len(str(append.epoch)),
                 append.epoch,
-                _rare(append) if is_rare else _NO_BIRTH_NO_END,
+                _rare(append) if is_rare else _NOTHING_RARE,
                 len(usage),
                 usage,
                 append.has_content,
@@ -88,8 +88,8 @@ def _bulk(data: bytes) -> bytes:
 
 
 def _rare(append: Append) -> bytes:
-    """Birth, retention, ending and problem: what few appends have."""
-    birth, retention_ms, ending, problem = b"", b"", b"", b""
+    """Birth, retention, ending, problem and legs: what few appends have."""
+    birth, retention_ms, ending, problem, legs = b"", b"", b"", b"", b""
     if append.birth is not None:
         birth = msgspec.json.encode(append.birth)
         retention_ms = b"%d" % int(append.birth.retention_s * 1000)
@@ -97,7 +97,9 @@ def _rare(append: Append) -> bytes:
         ending = append.end.ending.encode()
         if append.end.problem is not None:
             problem = msgspec.json.encode(append.end.problem)
-    return _bulk(birth) + _bulk(retention_ms) + _bulk(ending) + _bulk(problem)
+    if append.legs is not None:
+        legs = msgspec.json.encode(append.legs)
+    return b"".join(map(_bulk, (birth, retention_ms, ending, problem, legs)))
 
 
 def read_receipt(reply: Reply) -> Receipt:

@@ -18,7 +18,7 @@ from proxy.store.redis_append import AppendPacker, read_receipt
 from proxy.store.redis_bells import Bells, Listener
 from proxy.store.redis_link import Reply, pack
 from proxy.store.redis_node import Carrier, Script
-from proxy.stream import Birth, Ending, Event, Problem, State, StreamId, Usage
+from proxy.stream import Birth, Ending, Event, Leg, Problem, State, StreamId, Usage
 
 _PAGE_EVENTS_MAX: Final = 500
 _PAGE_BYTES_MAX: Final = 32 * 1024
@@ -28,6 +28,7 @@ makes one within a fraction of a millisecond, so others do not wait."""
 _birth_decoder = msgspec.json.Decoder(Birth)
 _problem_decoder = msgspec.json.Decoder(Problem)
 _usage_decoder = msgspec.json.Decoder(Usage)
+_legs_decoder = msgspec.json.Decoder(tuple[Leg, ...])
 _ring_decoder = msgspec.msgpack.Decoder(list[int | str])
 
 
@@ -208,7 +209,7 @@ def _state(reply: Reply) -> State | None:
         return None
     assert isinstance(reply, list), "a state is a list"
     birth, epoch, last_id, ending, problem, usage, *rest = cast("list[bytes | None]", reply)
-    content, ended_ms, expires_ms, cancel, erased, watched = rest
+    content, ended_ms, expires_ms, cancel, erased, watched, legs = rest
     assert birth is not None and epoch is not None and last_id is not None, "always there"  # noqa: PT018
     return State(
         birth=_birth_decoder.decode(birth),
@@ -223,6 +224,7 @@ def _state(reply: Reply) -> State | None:
         is_cancel_asked=cancel is not None,
         is_erased=erased is not None,
         was_watched=watched is not None,
+        legs=() if legs is None else _legs_decoder.decode(legs),
     )
 
 

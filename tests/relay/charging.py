@@ -8,11 +8,11 @@ from proxy.errors import MidstreamError
 from proxy.observe import Peer
 from proxy.policy.quotas import Ask, Kind, Limit
 from proxy.relay.ports import Admission, Deadlines, ProviderModel, UpstreamRequest
-from proxy.relay.producer import Work
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.stream import Birth, Price, StreamId, Usage
 from proxy.wire.dialects import all_dialects
 from tests.relay.switchboards import LEASE_S, make_switchboard
+from tests.relay.working import work_for
 from tests.simulation.virtual_loop import run
 from tests.simulation.world import VirtualClock
 
@@ -23,6 +23,7 @@ LIMITS = (
     Limit("key:a", Kind.TOKENS_PER_DAY, 10_000),
     Limit("key:a", Kind.USD_PER_DAY, 10_000),
 )
+
 CHUNK = b'{"choices":[{"index":0,"delta":{"content":"%s"}}]}'
 START = b'{"type":"message_start","message":{"usage":{"input_tokens":30,"output_tokens":1}}}'
 
@@ -117,7 +118,7 @@ def charged(
         meaning = all_dialects()[dialect]
         ask = meaning.read_ask(b'{"model":"m","messages":[],"stream":true,"max_tokens":9}')
         request = UpstreamRequest(dialect, "m", BODY)
-        work = Work(provider, request, meaning, meaning.translator(ask), LIMITS, Ask(5000, 5000))
+        work = work_for(provider, request, meaning, ask, LIMITS, Ask(5000, 5000))
         async with switchboard.running():
             birth = make_birth(
                 dialect, input_tokens_max=input_tokens_max, output_tokens_max=output_tokens_max

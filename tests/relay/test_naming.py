@@ -8,12 +8,13 @@ import pytest
 from proxy import config
 from proxy.errors import StoreUnavailable
 from proxy.relay.ports import Append, Receipt, UpstreamRequest
-from proxy.relay.producer import Producer, Work
+from proxy.relay.producer import Producer
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.stream import Birth, Ending, StreamId
 from proxy.upstream.scripted import ScriptedProvider
 from proxy.wire.dialects import all_dialects
 from tests.relay.switchboards import LEASE_S, make_switchboard
+from tests.relay.working import work_for
 from tests.server import RECORDINGS
 from tests.simulation.virtual_loop import run
 from tests.simulation.world import VirtualClock
@@ -68,7 +69,7 @@ def test_no_event_is_written_before_the_name_is_known_unless_that_takes_too_long
             created_at=switchboard.clock.now(),
             retention_s=3600.0,
         )
-        work = Work(ScriptedProvider("p", told), request, dialect, dialect.translator(ask))
+        work = work_for(ScriptedProvider("p", told), request, dialect, ask)
         async with switchboard.running():
             journal.ledger.is_away = away_s > 0
             made = await switchboard.start(birth, work, None)

@@ -8,13 +8,14 @@ from proxy import config
 from proxy.errors import QuotaExceeded, StoreUnavailable
 from proxy.policy.quotas import Ask, Kind, Limit
 from proxy.relay.ports import Claim, Repeat, UpstreamRequest
-from proxy.relay.producer import Producer, Work
+from proxy.relay.producer import Producer
 from proxy.store.memory import MemoryJournal, MemoryStore
 from proxy.store.memory_meters import Meters
 from proxy.stream import Birth, Ending, StreamId
 from proxy.upstream.scripted import ScriptedProvider
 from proxy.wire.dialects import all_dialects
 from tests.relay.switchboards import LEASE_S, Away, make_switchboard
+from tests.relay.working import work_for
 from tests.server import RECORDINGS
 from tests.simulation.virtual_loop import run
 from tests.simulation.world import VirtualClock
@@ -49,7 +50,7 @@ class Room:
             created_at=self.switchboard.clock.now(),
             retention_s=3600.0,
         )
-        work = Work(self._provider, request, dialect, dialect.translator(ask), limits, Ask(10))
+        work = work_for(self._provider, request, dialect, ask, limits, Ask(10))
         return await self.switchboard.start(birth, work, claim)
 
     async def listed(self) -> list[StreamId]:

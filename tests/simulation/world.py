@@ -38,7 +38,6 @@ from proxy.relay.ports import (
     UpstreamRequest,
     Watch,
 )
-from proxy.relay.producer import Work
 from proxy.relay.settings import Settings
 from proxy.relay.switchboard import Switchboard
 from proxy.relay.tail import Batch
@@ -47,6 +46,7 @@ from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.stream import Birth, Detach, Ending, Event, State, StreamId
 from proxy.wire.dialects import all_dialects
 from proxy.wire.sse import Parser, encode_batch, encode_first
+from tests.relay.working import work_for
 
 LEASE_S = 5.0
 HEARTBEAT_S = 15.0
@@ -542,11 +542,11 @@ class World:
             detach=Detach(None),
             input_tokens_max=40,
         )
-        work = Work(
+        work = work_for(
             self.provider,
             UpstreamRequest(self.dialect, "m", b"{}"),
             dialect,
-            dialect.translator(ask),
+            ask,
             LIMITS,
             Ask(tokens=1000),
         )

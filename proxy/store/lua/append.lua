@@ -5,7 +5,7 @@
 -- KEYS  1 meta  2 events  3 readers
 -- ARGV  1 epoch  2 lease in ms  3 control channel of the worker
 --       4 birth or ''  5 retention in ms  6 ending or ''  7 problem or ''
---       8 usage or ''  9 '1' if there is content  10 id of the first event
+--       8 legs or ''  9 usage or ''  10 '1' if there is content  11 id of the first event
 --       then data and name of each event
 -- Returns  the last id alone, if the step was written and there is nothing else to tell; or
 --          outcome (0 written, 1 gap, 2 lost, 3 fenced, 4 erased), last id, cancel asked,
@@ -16,8 +16,8 @@
 local RENEW_MS = 60000  -- how much of a running stream's expiry may pass before it is set anew
 local RING_BYTES_MAX = 262144  -- more than a watcher keeps; it reads the journal instead
 local ending = ARGV[6]
-local first = tonumber(ARGV[10])
-local count = (#ARGV - 10) / 2
+local first = tonumber(ARGV[11])
+local count = (#ARGV - 11) / 2
 
 local m = redis.call('HMGET', KEYS[1], 'epoch', 'last', 'renew', 'biggest', 'retention',
   'watched', 'attended', 'cancel', 'ending', 'erased')
@@ -63,7 +63,7 @@ end
 
 local skip, bytes = last - first + 1, 0
 for i = skip + 1, count do
-  local data, name = ARGV[9 + 2 * i], ARGV[10 + 2 * i]
+  local data, name = ARGV[10 + 2 * i], ARGV[11 + 2 * i]
   local id = string.format('%.0f-0', first + i - 1)
   if name == '' then
     redis.call('XADD', KEYS[2], id, 'data', data)
@@ -81,8 +81,9 @@ local function set(name, value)
   fields[#fields + 1] = name
   fields[#fields + 1] = value
 end
-if ARGV[9] == '1' then set('content', '1') end
-if ARGV[8] ~= '' then set('usage', ARGV[8]) end
+if ARGV[10] == '1' then set('content', '1') end
+if ARGV[9] ~= '' then set('usage', ARGV[9]) end
+if ARGV[8] ~= '' then set('legs', ARGV[8]) end
 if biggest > tonumber(m[4] or 0) then set('biggest', biggest) end
 redis.call('HSET', KEYS[1], unpack(fields))
 
@@ -107,7 +108,7 @@ if m[6] and (added > 0 or ending ~= '') then
   local ring = ''
   if bytes <= RING_BYTES_MAX or m[5] == '0' then
     local parts = {first + skip, ending}
-    for i = 11 + 2 * skip, #ARGV do parts[#parts + 1] = ARGV[i] end
+    for i = 12 + 2 * skip, #ARGV do parts[#parts + 1] = ARGV[i] end
     ring = cmsgpack.pack(parts)
   end
   redis.call('PUBLISH', string.sub(KEYS[1], 1, -5) .. 'bell', ring)

@@ -19,7 +19,7 @@ end
 
 -- Ask for as many as fit even if each were the biggest, and again while there is room: what
 -- Redis reads for one page is bounded too.
-local most, room, biggest = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(m[13])
+local most, room, biggest = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(m[14])
 while after < last and most > 0 and room > 0 do
   local few = math.min(most, math.max(math.floor(room / math.max(biggest, 1)), 1))
   local got = redis.call('XRANGE', KEYS[2], string.format('%.0f-0', after + 1), '+', 'COUNT', few)

@@ -8,7 +8,7 @@ local ASKED_MS = 1000  -- how long ago at most: short beside what a lease has le
 if NOW - ARGV[3] > ASKED_MS then return false end
 local m = look(KEYS[1])
 if not m or m[4] or m[11] then return false end
-local left = m[14] - NOW
+local left = m[15] - NOW
 if left > 0 then return left end
 m[2] = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 redis.call('HSET', KEYS[1], 'lease', NOW + ARGV[1], 'channel', ARGV[2])
