@@ -683,6 +683,19 @@ class ProviderGarbled(ProviderError):
         return f"The provider sent what cannot be relayed: {self.what}."
 
 
+class CannotContinue(ProviderError):
+    """The rest of an answer cannot be asked for truthfully. Nobody is told but the log."""
+
+    code = "cannot_continue"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"The answer cannot be taken up: {self.why}."
+
+
 class ProviderUntranslatable(ProviderError):
     """Part of an answer that the client's dialect has no words for. Never left out in silence.
 

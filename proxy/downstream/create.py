@@ -193,8 +193,13 @@ def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
         return translation(call.dialect, theirs, ask, making)
 
     candidate = Candidate(target, provider, request, listen)
-    work = Work(call.dialect, [candidate], held.limits, held.most)
+    work = Work(call.dialect, [candidate], held.limits, held.most, _hold_back_s(desk, ask))
     return birth, work
+
+
+def _hold_back_s(desk: Desk, ask: Ask) -> float:
+    """Who asks in the background is answered with the first events, and does not wait for more."""
+    return 0.0 if ask.is_background else desk.settings.first_content_s
 
 
 def _detach(call: Call) -> Detach:

@@ -212,6 +212,27 @@ class Observer:
             deadline=error.deadline if isinstance(error, ProviderStalled) else None,
         )
 
+    def asked_again(self, birth: Birth, failed: str, asked: str, kind: str, wait_s: float) -> None:
+        """After a failed try another follows: `again`, the `next` target, or for the `rest`."""
+        counts = self.counts
+        provider = counts.provider(failed.partition("/")[0])
+        counts.add("midstream_further_tries_total", provider, kind)
+        milliseconds = round(wait_s * 1000)
+        counts.add("midstream_retry_wait_milliseconds_total", provider, count=milliseconds)
+        self._tell(
+            logging.INFO,
+            "asked_again",
+            stream=birth.id,
+            failed=failed,
+            asked=asked,
+            kind=kind,
+            ms=milliseconds,
+        )
+
+    def not_taken_up(self, birth: Birth, why: str) -> None:
+        """What a provider broke could not be gone on with by another. `why` is our own word."""
+        self._tell(logging.INFO, "not_taken_up", stream=birth.id, reason=why)
+
     def store_lost(self, reason: str) -> None:
         """The store does not answer; what is not written is kept. `reason` is our own word."""
         self.counts.add("midstream_store_losses_total")

@@ -185,6 +185,15 @@ METRICS: Final = (
         "provider code status",
         "Answers that a provider broke. status is the provider's own, where it sent one.",
     ),
+    _counter(
+        "further_tries",
+        "provider kind",
+        "Tries that followed one that this provider failed: again, at the next target, or for the "
+        "rest of what it had begun.",
+    ),
+    _counter(
+        "retry_wait_milliseconds", "provider", "What answers waited for that, before such tries."
+    ),
     _seconds("store_append", "", "Round trips of appends, many streams in one.", _DELAY_MS),
     _counter("store_appends", "", "Appends that the store has answered."),
     _counter("store_losses", "", "Times that the store was lost."),

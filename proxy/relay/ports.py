@@ -400,6 +400,15 @@ class Deadlines(msgspec.Struct, frozen=True):
         return ProviderStalled(deadline, seconds)
 
 
+class Patience(msgspec.Struct, frozen=True):
+    """How often a target is asked again that has failed."""
+
+    retries: int = 2
+    """Tries more than the first."""
+    retry_wait_s: float = 8.0
+    """The longest that is waited before one."""
+
+
 class UpstreamRequest(msgspec.Struct, frozen=True):
     """What is sent to a provider: final body bytes in `dialect`, and the headers to pass on."""
 
@@ -442,6 +451,11 @@ class Provider(Protocol):
     @property
     def deadlines(self) -> Deadlines:
         """Its own. `connect_s` it keeps itself; the producer keeps the others."""
+        ...
+
+    @property
+    def patience(self) -> Patience:
+        """How often it is asked again."""
         ...
 
     def stream(self, request: UpstreamRequest) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:

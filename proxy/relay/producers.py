@@ -14,10 +14,12 @@ from proxy.errors import (
 from proxy.observe import Observer
 from proxy.policy.quotas import Use
 from proxy.relay.admission import may_go_without_ledger, uncounted
+from proxy.relay.attempts import Attempts
 from proxy.relay.committer import Committer
 from proxy.relay.course import course_of
 from proxy.relay.errands import Errands
 from proxy.relay.estimate import use_of
+from proxy.relay.legs import Legs
 from proxy.relay.lifecycle import Phase
 from proxy.relay.naming import Naming
 from proxy.relay.ports import (
@@ -37,6 +39,7 @@ from proxy.relay.readers import Readers
 from proxy.relay.sweep import settle
 from proxy.relay.tail import Tail
 from proxy.relay.tally import Tally
+from proxy.relay.tries import Tries
 from proxy.relay.work import Work
 from proxy.relay.writer import Limits, Writer
 from proxy.stream import Birth, Ending, State, StreamId
@@ -64,6 +67,7 @@ class Producers(Mapping[StreamId, Producer]):
         limits: Limits,
         streams_max: int,
         lease_s: float,
+        draw: Callable[[], float],
     ) -> None:
         self.is_draining = False
         """No new streams are taken."""
@@ -79,6 +83,7 @@ class Producers(Mapping[StreamId, Producer]):
         self._limits = limits
         self._streams_max = streams_max
         self._lease_s = lease_s
+        self._draw = draw
         self._running: dict[StreamId, Producer] = {}
 
     def __getitem__(self, stream: StreamId) -> Producer:
@@ -134,16 +139,7 @@ class Producers(Mapping[StreamId, Producer]):
             self._errands.run(self._take_back(birth))
             raise StoreUnavailable("it took longer than a lease")
         writer = self._writer(birth, epoch=1, tail=self._readers.new_local_tail(birth.id))
-        naming = Naming(
-            work.dialect if work.candidates[0].request.dialect == birth.dialect else None,
-            writer,
-            self._ledger,
-            self._committer.note_trouble,
-            admission.keep_s,
-        )
-        producer = Producer(
-            writer, work, self._observer, naming, event_bytes_max=self._limits.event_bytes_max
-        )
+        producer = self._producer(writer, work, admission.keep_s)
         producer.standings = admitted.standings
         self._running[birth.id] = producer
         writer.on_lost = partial(self._enter_later, admission)
@@ -218,6 +214,23 @@ class Producers(Mapping[StreamId, Producer]):
         )
         self._committer.enlist(writer)
         return writer
+
+    def _producer(self, writer: Writer, work: Work, keep_s: float) -> Producer:
+        pace = self._observer.stream_started(writer.birth)
+        patience = [candidate.provider.patience for candidate in work.candidates]
+        tries = Tries(
+            writer,
+            work,
+            Legs(writer, self._clock),
+            Attempts(patience, self._draw),
+            self._observer,
+            pace,
+            lambda dialect: Naming(
+                dialect, writer, self._ledger, self._committer.note_trouble, keep_s
+            ),
+            event_bytes_max=self._limits.event_bytes_max,
+        )
+        return Producer(writer, work, self._observer, pace, tries)
 
     def successor(self, state: State) -> Writer:
         """A writer that goes on where a dead one stopped."""

@@ -81,6 +81,7 @@ class Switchboard:
             limits=settings.limits,
             streams_max=settings.streams_max,
             lease_s=settings.lease_s,
+            draw=lambda: int.from_bytes(entropy.random_bytes(4), "big") / 2**32,
         )
         self.couriers = Couriers(ledger, observer, errands, settings)
         """What passes through whole: see `Couriers.send`."""

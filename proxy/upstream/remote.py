@@ -27,7 +27,7 @@ from proxy.errors import (
     ProviderUnreachable,
 )
 from proxy.observe import Peer
-from proxy.relay.ports import Deadlines, ProviderModel, UpstreamRequest
+from proxy.relay.ports import Deadlines, Patience, ProviderModel, UpstreamRequest
 from proxy.upstream.http import Body, Transport, read_bounded
 
 _RETRY_AFTER_S_MAX = 86_400.0
@@ -64,6 +64,7 @@ class RemoteProvider:
         self.name = name
         self.dialects: Sequence[str] = tuple(self.ask_paths)
         self.peer = _peer(settings)
+        self.patience = Patience()
         self.deadlines = Deadlines(
             settings.connect_s, settings.first_event_s, settings.idle_s, settings.total_s
         )

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple, assert_never
 from proxy import config
 from proxy.errors import ConfigInvalid, ProviderRefused, ProviderTruncated
 from proxy.observe import Peer
-from proxy.relay.ports import Deadlines, ProviderModel, UpstreamRequest
+from proxy.relay.ports import Deadlines, Patience, ProviderModel, UpstreamRequest
 from proxy.wire.passages import PASSAGES
 
 _SUFFIXES = {
@@ -100,6 +100,7 @@ class ScriptedProvider:
         self.name = name
         self.dialects = tuple(_SUFFIXES)
         self.peer = Peer(settings.kind)
+        self.patience = Patience()
         self.deadlines = Deadlines(
             first_event_s=settings.first_event_s,
             idle_s=settings.idle_s,

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from proxy.errors import MidstreamError
 from proxy.observe import Peer
 from proxy.policy.quotas import Ask, Kind, Limit
-from proxy.relay.ports import Admission, Deadlines, ProviderModel, UpstreamRequest
+from proxy.relay.ports import Admission, Deadlines, Patience, ProviderModel, UpstreamRequest
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.stream import Birth, Price, StreamId, Usage
 from proxy.wire.dialects import all_dialects
@@ -35,6 +35,7 @@ class Told:
     dialects = ("openai.chat", "anthropic.messages")
     passages = ()
     deadlines = Deadlines()
+    patience = Patience(retries=0)
     peer = Peer("told")
 
     def __init__(self, said: Sequence[bytes | float], error: MidstreamError | None = None) -> None:

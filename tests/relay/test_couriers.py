@@ -26,6 +26,7 @@ from proxy.relay.ports import (
     Admission,
     Admitted,
     Deadlines,
+    Patience,
     ProviderModel,
     UpstreamRequest,
 )
@@ -60,6 +61,7 @@ class Far:
     dialects = ("openai.chat",)
     passages = ("embeddings", "count_tokens")
     deadlines = Deadlines(first_event_s=60, idle_s=30, total_s=100)
+    patience = Patience(retries=0)
     peer = Peer("far")
 
     def __init__(

@@ -29,6 +29,7 @@ from proxy.relay.ports import (
     Ledger,
     Listing,
     Page,
+    Patience,
     ProviderModel,
     Receipt,
     Refused,
@@ -293,6 +294,7 @@ class SaidProvider:
     dialects = (CHAT, RESPONSES)
     passages = ()
     deadlines = Deadlines(first_event_s=60, idle_s=30, total_s=600)
+    patience = Patience(retries=0)
     peer = Peer("said")
 
     def __init__(self, said: Sequence[bytes], rng: random.Random, pace_s: float) -> None:

@@ -1,0 +1,93 @@
+"""Which targets an answer was asked of, written down as it happens, and what each has used.
+
+Keeps a writer's legs and its usage, which is the sum of theirs. A leg that has said nothing and was
+given up has used nothing: somebody else was asked instead, and nobody pays for both.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from proxy.relay.ports import Clock
+from proxy.relay.work import Candidate
+from proxy.relay.writer import Writer
+from proxy.stream import Leg, Usage
+
+
+class Legs:
+    """Of one stream. See the module."""
+
+    def __init__(self, writer: Writer, clock: Clock, earlier: Sequence[Leg] = ()) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._place = len(earlier) - 1
+        self._is_heir = bool(earlier)
+        writer.legs = tuple(earlier)
+
+    @property
+    def newest(self) -> Leg:
+        """The one that runs, or ran last."""
+        return self._writer.legs[self._place]
+
+    def begin(self, candidate: Candidate, waited_s: float) -> None:
+        """A candidate is asked, and nobody else from now on."""
+        leg = Leg(
+            provider=candidate.provider.name,
+            model=candidate.request.model,
+            dialect=candidate.request.dialect,
+            began_at=self._clock.now(),
+            after=self._writer.last_id,
+            waited_s=waited_s,
+            is_taken_over=self._is_heir,
+            price=candidate.target.price,
+        )
+        self._writer.legs = (*self._writer.legs, leg)
+        self._place += 1
+
+    def again(self, waited_s: float) -> None:
+        """The same candidate is asked once more."""
+        newest = self.newest
+        self._change(tries=newest.tries + 1, waited_s=newest.waited_s + waited_s)
+
+    def give_up(self, failure: str, usage: Usage | None) -> None:
+        """It is not asked any more."""
+        self._change(failure=failure, usage=usage)
+        self._writer.usage = self.used_before
+
+    def heard(self, usage: Usage | None) -> None:
+        """What the newest has used so far: the writer's usage is that with the others'."""
+        before = self.used_before
+        self._writer.usage = usage if before is None else added(before, usage)
+
+    def over(self, usage: Usage | None) -> None:
+        """The answer ends with the newest leg."""
+        self.heard(usage)
+        self._change(usage=usage)
+
+    @property
+    def used_before(self) -> Usage | None:
+        """What those have used that are given up."""
+        usage: Usage | None = None
+        for leg in self._writer.legs:
+            if leg.failure and leg.usage is not None:
+                usage = leg.usage if usage is None else added(usage, leg.usage)
+        return usage
+
+    def _change(self, **changed: object) -> None:
+        legs = list(self._writer.legs)
+        legs[self._place] = msgspec.structs.replace(legs[self._place], **changed)
+        self._writer.legs = tuple(legs)
+
+
+def added(one: Usage, other: Usage | None) -> Usage:
+    """Both together; an estimate if one of them is."""
+    if other is None:
+        return one
+    return Usage(
+        input_tokens=one.input_tokens + other.input_tokens,
+        output_tokens=one.output_tokens + other.output_tokens,
+        cached_input_tokens=one.cached_input_tokens + other.cached_input_tokens,
+        reasoning_tokens=one.reasoning_tokens + other.reasoning_tokens,
+        is_estimate=one.is_estimate or other.is_estimate,
+        cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
+    )

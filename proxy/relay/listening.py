@@ -1,0 +1,203 @@
+"""One try: a candidate is asked, and what it says goes to the writer.
+
+Owns the deadlines of a provider and what is held back before the first content. It raises what went
+wrong, and judges nothing; who asks again, and whom, is the producer's affair. The provider's
+connection is closed when `run` returns.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from proxy.errors import MidstreamError, ProviderTruncated
+from proxy.observe.counts import Pace
+from proxy.relay.estimate import Silence, did_nothing, estimated, is_known, said_in, tokens_in
+from proxy.relay.held_back import HeldBack
+from proxy.relay.legs import Legs
+from proxy.relay.lifecycle import Phase
+from proxy.relay.naming import Naming
+from proxy.relay.ports import Deadline
+from proxy.relay.work import Candidate, Part
+from proxy.relay.writer import Writer
+from proxy.stream import Ending, Frame, Usage
+from proxy.wire.dialect import Dialect
+from proxy.wire.sse import Parser
+
+_REARM_S = 1.0
+"""How late an idle deadline may be noticed, at most: re-arming a timer for each token would
+cost more than parsing it."""
+
+
+class Try:
+    """See the module. Times are the loop's."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        legs: Legs,
+        candidate: Candidate,
+        part: Part,
+        naming: Naming,
+        pace: Pace,
+        dialect: Dialect,
+        *,
+        held_until: float,
+        over_at: float,
+        event_bytes_max: int,
+    ) -> None:
+        self.candidate = candidate
+        self._writer = writer
+        self._legs = legs
+        self._request, self._translator = part
+        self._naming = naming
+        self._pace = pace
+        self._dialect = dialect
+        self._held_until = held_until
+        self._over_at = over_at
+        self._event_bytes_max = event_bytes_max
+        self._after = writer.last_id
+        self._deadline: Deadline = "first_event"
+        self._silence = Silence(asyncio.get_running_loop().time())
+        self._held = HeldBack(is_open=held_until > asyncio.get_running_loop().time())
+        self._timer: asyncio.TimerHandle | None = None
+        self.failure: MidstreamError | None = None
+        """What it failed of."""
+
+    @property
+    def is_written(self) -> bool:
+        """Whether anything of it is, so that it cannot be forgotten."""
+        return self._writer.last_id > self._after
+
+    @property
+    def is_translated(self) -> bool:
+        """Whether the provider's words are not the client's."""
+        return self._request.dialect != self._dialect.name
+
+    @property
+    def has_content(self) -> bool:
+        """Whether the model has said something."""
+        return self._translator.has_content
+
+    async def run(self) -> None:
+        """To the provider's terminator, or until the writer takes no more.
+
+        Raises `ProviderError`, and what is a bug.
+        """
+        deadlines = self.candidate.provider.deadlines
+        begun = asyncio.get_running_loop().time()
+        try:
+            first_at = begun + deadlines.first_event_s
+            if first_at >= self._over_at:
+                first_at, self._deadline = self._over_at, "total"
+            async with asyncio.timeout_at(first_at) as timer:
+                await self._read(timer)
+        except TimeoutError as error:
+            if not timer.expired():
+                raise
+            self.failure = deadlines.passed(self._deadline)
+            raise self.failure from error
+        except MidstreamError as error:
+            self.failure = error
+            raise
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def _read(self, timer: asyncio.Timeout) -> None:
+        """From the first byte to the terminator."""
+        loop = asyncio.get_running_loop()
+        idle_s = self.candidate.provider.deadlines.idle_s
+        over_at = self._over_at
+        parser = Parser(self._event_bytes_max)
+        rearm_at = 0.0
+        async with self.candidate.provider.stream(self._request) as chunks:
+            async for chunk in chunks:
+                heard_ns = self._pace.now()
+                frames = parser.feed(chunk)
+                if not frames:
+                    continue
+                if self._naming.is_open:
+                    await self._naming.look(frames)
+                self._hear(frames, heard_ns)
+                if self._translator.has_content:
+                    self._pace.heard(heard_ns)
+                now = loop.time()
+                self._silence.hear(now)
+                if self._writer.phase is not Phase.OPEN:
+                    return
+                if now >= rearm_at:
+                    self._deadline = "idle" if now + idle_s < over_at else "total"
+                    timer.reschedule(min(now + idle_s + _REARM_S, over_at))
+                    rearm_at = now + min(_REARM_S, idle_s)
+                if not self._writer.room.is_set():
+                    await self._wait_for_room(timer)
+                    self._pace.paused()
+                    rearm_at = 0.0
+                    self._silence.skip(loop.time())  # the wait was none of the provider's
+            parser.finish()
+        raise ProviderTruncated
+
+    def _hear(self, frames: Sequence[Frame], heard_ns: int) -> None:
+        """Everything that came in one read, at that moment, goes into one append."""
+        writer, translator = self._writer, self._translator
+        add = self._held.add if self._held.is_open else writer.add
+        try:
+            for frame in frames:
+                for own in translator.hear(frame):
+                    add(own)
+                if translator.is_complete:
+                    break
+        finally:
+            if self._held.is_open and (translator.has_content or self._held.is_full):
+                self._let_go()
+            if not self._held.is_open:
+                self._legs.heard(translator.usage)
+                writer.has_content = writer.has_content or translator.has_content
+        if translator.is_complete:
+            if self._held.is_open:
+                self._let_go()
+            self._legs.over(self.used(is_cut=False))
+            writer.end(Ending.COMPLETED, None, (), heard_ns)
+        elif not self._held.is_open:
+            writer.flush(heard_ns)
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(self._held_until, partial(self._let_go, heard_ns))
+
+    def _let_go(self, heard_ns: int = 0) -> None:
+        """Write what was held back: from here on this try counts."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for frame in self._held.let_go():
+            self._writer.add(frame)
+        if heard_ns:
+            self._legs.heard(self._translator.usage)
+            self._writer.flush(heard_ns)
+
+    async def _wait_for_room(self, timer: asyncio.Timeout) -> None:
+        """The store is behind: stop reading. That is no fault of the provider's."""
+        self._deadline = "total"
+        timer.reschedule(self._over_at)
+        await self._writer.room.wait()
+
+    def used(self, *, is_cut: bool) -> Usage | None:
+        """What it has used, guessed as far as the provider has not said it: it says no more."""
+        usage = self._translator.usage
+        failure = self.failure
+        may_have_worked = self.has_content or failure is None or not did_nothing(failure)
+        if is_known(usage) or (usage is None and not may_have_worked):
+            return usage
+        writer = self._writer
+        asked = tokens_in(len(self._request.body))
+        at_most = writer.birth.input_tokens_max
+        events = writer.events
+        own = events[self._after - (writer.last_id - len(events)) :]
+        said = said_in(own, self._dialect)
+        now = asyncio.get_running_loop().time()
+        return estimated(
+            usage,
+            min(asked, at_most) if at_most else asked,  # pictures are long, and few tokens
+            said,
+            self._silence.unseen_s(now, said) if is_cut else 0.0,
+            writer.birth,
+        )

@@ -1,0 +1,157 @@
+"""All tries of one answer: one candidate after the other, until the answer is had, or cannot be.
+
+Carries out what `attempts` decides, and writes down in the legs who was asked. What surprises: what
+the journal has of an answer never goes away, so a try that has written something is not repeated;
+the rest can be asked for instead, from whoever can take it up.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from proxy.errors import CannotContinue, ProviderError
+from proxy.observe import Observer, Pace
+from proxy.relay.attempts import Attempts, Step
+from proxy.relay.legs import Legs
+from proxy.relay.lifecycle import Phase
+from proxy.relay.listening import Try
+from proxy.relay.naming import Naming
+from proxy.relay.work import Part, Work
+from proxy.relay.writer import Writer
+from proxy.stream import Event
+from proxy.wire.dialect import Dialect
+
+
+class Tries:
+    """Of one stream. See the module."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        work: Work,
+        legs: Legs,
+        attempts: Attempts,
+        observer: Observer,
+        pace: Pace,
+        new_naming: Callable[[Dialect | None], Naming],
+        *,
+        earlier: Sequence[Event] = (),
+        event_bytes_max: int,
+    ) -> None:
+        self._writer = writer
+        self._work = work
+        self._legs = legs
+        self._attempts = attempts
+        self._observer = observer
+        self._pace = pace
+        self._new_naming = new_naming
+        self._earlier = earlier
+        self._event_bytes_max = event_bytes_max
+        self._try: Try | None = None
+
+    async def run(self) -> None:
+        """Have the answer made. Raises what the last try failed of, if none is left."""
+        loop = asyncio.get_running_loop()
+        held_until = loop.time() + self._work.hold_back_s
+        over_at = loop.time() + self._work.total_s
+        step, is_again = self._attempts.step, False
+        part = self._part(step)
+        while True:
+            self._begin(step, is_again=is_again)
+            trying = self._try = self._new_try(step, part, held_until, over_at)
+            try:
+                await trying.run()
+            except ProviderError as error:
+                following = self._after(step, trying, error)
+                if following is None:
+                    raise
+                part = self._part_after(following, error)
+            else:
+                return
+            is_again = following.place == step.place and not trying.is_written
+            if not is_again:
+                self._give_up(trying)
+            await asyncio.sleep(following.wait_s)
+            step = following
+
+    def _after(self, step: Step, trying: Try, error: ProviderError) -> Step | None:
+        """What comes next; None if nothing does, and the failure is the stream's."""
+        writer = self._writer
+        self._observer.provider_failed(writer.birth.id, trying.candidate.provider.name, error)
+        if writer.phase is not Phase.OPEN:
+            return None
+        following = self._attempts.after(
+            error, is_written=trying.is_written, may_take_up=self._may_take_up
+        )
+        if following is not None:
+            chosen = self._work.candidates[following.place]
+            kind = "again" if following.place == step.place else "next"
+            self._observer.asked_again(
+                writer.birth,
+                trying.candidate.name,
+                chosen.name,
+                "rest" if trying.is_written else kind,
+                following.wait_s,
+            )
+        return following
+
+    @property
+    def _may_take_up(self) -> bool:
+        """Whether what is written could be gone on with. Asking is cheap, beside the request."""
+        return any(candidate.take_up is not None for candidate in self._work.candidates)
+
+    def _part(self, step: Step) -> Part:
+        candidate = self._work.candidates[step.place]
+        if not step.takes_up:
+            return Part(candidate.request, candidate.listen())
+        if candidate.take_up is None:
+            raise CannotContinue("this target may not")
+        return candidate.take_up([*self._earlier, *self._writer.events])
+
+    def _part_after(self, step: Step, failed: ProviderError) -> Part:
+        """Raises the failure before it, where it cannot be gone on with."""
+        try:
+            return self._part(step)
+        except CannotContinue as cannot:
+            self._observer.not_taken_up(self._writer.birth, cannot.why)
+            raise failed from cannot
+
+    def _begin(self, step: Step, *, is_again: bool) -> None:
+        if is_again:
+            self._legs.again(step.wait_s)
+        else:
+            self._legs.begin(self._work.candidates[step.place], step.wait_s)
+
+    def _new_try(self, step: Step, part: Part, held_until: float, over_at: float) -> Try:
+        dialect = self._work.dialect
+        is_named = part.request.dialect == dialect.name and not step.takes_up
+        return Try(
+            self._writer,
+            self._legs,
+            self._work.candidates[step.place],
+            part,
+            self._new_naming(dialect if is_named else None),
+            self._pace,
+            dialect,
+            held_until=held_until,
+            over_at=over_at,
+            event_bytes_max=self._event_bytes_max,
+        )
+
+    def _give_up(self, trying: Try) -> None:
+        """Another is asked. What has said nothing that is written costs nothing."""
+        assert trying.failure is not None, "it has failed"
+        used = trying.used(is_cut=True) if trying.is_written else None
+        self._legs.give_up(trying.failure.code, used)
+        self._try = None
+
+    # --- how it ends ------------------------------------------------------------------------
+
+    @property
+    def is_translated(self) -> bool:
+        """Whether whoever was asked last speaks another dialect than the client."""
+        return self._try is not None and self._try.is_translated
+
+    def close(self) -> None:
+        """The stream ends without the answer's own end: count what was used until then."""
+        if self._try is not None:
+            self._legs.over(self._try.used(is_cut=True))
