@@ -7,7 +7,6 @@ from functools import partial
 from proxy.errors import (
     Draining,
     QuotaExceeded,
-    StoreFull,
     StoreUnavailable,
     StreamLimitReached,
 )
@@ -15,6 +14,7 @@ from proxy.observe import Observer
 from proxy.policy.quotas import Use
 from proxy.relay.admission import may_go_without_ledger, uncounted
 from proxy.relay.attempts import Attempts
+from proxy.relay.births import Births
 from proxy.relay.committer import Committer
 from proxy.relay.course import course_of
 from proxy.relay.errands import Errands
@@ -25,12 +25,11 @@ from proxy.relay.naming import Naming
 from proxy.relay.ports import (
     Admission,
     Admitted,
-    Append,
     Claim,
     Clock,
+    Entropy,
     Journal,
     Ledger,
-    Outcome,
     Refused,
     Repeat,
 )
@@ -67,7 +66,7 @@ class Producers(Mapping[StreamId, Producer]):
         limits: Limits,
         streams_max: int,
         lease_s: float,
-        draw: Callable[[], float],
+        entropy: Entropy,
     ) -> None:
         self.is_draining = False
         """No new streams are taken."""
@@ -83,7 +82,8 @@ class Producers(Mapping[StreamId, Producer]):
         self._limits = limits
         self._streams_max = streams_max
         self._lease_s = lease_s
-        self._draw = draw
+        self._entropy = entropy
+        self._births = Births(journal, ledger, committer, errands)
         self._running: dict[StreamId, Producer] = {}
 
     def __getitem__(self, stream: StreamId) -> Producer:
@@ -132,11 +132,11 @@ class Producers(Mapping[StreamId, Producer]):
             limit = admitted.refusal.limit
             self._observer.refused(limit.kind, limit.pool)
             raise QuotaExceeded(admitted.refusal, admitted.standings)
-        await self._create(birth)
+        await self._births.write(birth)
         if claim is not None:
-            await self._check_claim(birth, claim)
+            await self._births.check_claim(birth, claim)
         if loop.time() - begun > self._lease_s:  # a sweep may have settled it before it was born
-            self._errands.run(self._take_back(birth))
+            self._births.take_back(birth)
             raise StoreUnavailable("it took longer than a lease")
         writer = self._writer(birth, epoch=1, tail=self._readers.new_local_tail(birth.id))
         producer = self._producer(writer, work, admission.keep_s)
@@ -166,44 +166,6 @@ class Producers(Mapping[StreamId, Producer]):
             else:
                 admission = uncounted(admission)
 
-    async def _create(self, birth: Birth) -> None:
-        """Write the birth. If that fails the admission is taken back, as well as can be."""
-        try:
-            append = Append(stream=birth.id, epoch=1, first_id=1, birth=birth)
-            (receipt,) = await self._journal.append([append])
-        except StoreUnavailable:
-            self._committer.note_trouble()
-            self._errands.run(self._take_back(birth))
-            raise
-        if receipt.outcome is not Outcome.WRITTEN:
-            self._errands.run(self._take_back(birth))
-            if receipt.outcome is Outcome.MOVING:
-                raise StoreUnavailable("it is just moving what would be the stream's place")
-            raise StoreFull
-
-    async def _check_claim(self, birth: Birth, claim: Claim) -> None:
-        """Raise `StoreUnavailable` if the claim was given to another meanwhile.
-
-        That happens if this process stood still between claim and birth: a repeat takes the
-        key back, and looks whether the stream is born. One of the two sees the other.
-        """
-        found = await self._ledger.find_claim(birth.owner, claim.key)
-        if found is None or found[0] != birth.id:
-            self._errands.run(self._take_back(birth))
-            raise StoreUnavailable("the idempotency key was taken back")
-
-    async def _take_back(self, birth: Birth) -> None:
-        """No provider was asked, so it has used nothing; a sweep that finds it would guess."""
-
-        async def take_back() -> None:
-            await self._ledger.settle(birth.id, Use())
-            await self._journal.erase(birth.id)
-            if birth.idempotency_key is not None:
-                await self._ledger.release(birth.owner, birth.idempotency_key, birth.id)
-            await self._ledger.forget(birth.id, birth.owner, birth.tag)
-
-        await self._errands.insist(take_back)
-
     def _writer(self, birth: Birth, *, epoch: int, tail: Tail) -> Writer:
         writer = Writer(
             birth,
@@ -231,6 +193,9 @@ class Producers(Mapping[StreamId, Producer]):
             event_bytes_max=self._limits.event_bytes_max,
         )
         return Producer(writer, work, self._observer, pace, tries)
+
+    def _draw(self) -> float:
+        return int.from_bytes(self._entropy.random_bytes(4), "big") / 2**32
 
     def successor(self, state: State) -> Writer:
         """A writer that goes on where a dead one stopped."""

@@ -2,6 +2,8 @@
 
 Where a stream is produced makes no difference to a caller, only to the cost: here its tail is
 at hand, elsewhere it is read from the journal and kept fresh by bells.
+
+This is longer than a file should be because it is the one door, and most of it only leads on.
 """
 
 import asyncio
@@ -81,7 +83,7 @@ class Switchboard:
             limits=settings.limits,
             streams_max=settings.streams_max,
             lease_s=settings.lease_s,
-            draw=lambda: int.from_bytes(entropy.random_bytes(4), "big") / 2**32,
+            entropy=entropy,
         )
         self.couriers = Couriers(ledger, observer, errands, settings)
         """What passes through whole: see `Couriers.send`."""
