@@ -22,6 +22,10 @@ class Legs:
         self._clock = clock
         self._place = len(earlier) - 1
         self._is_heir = bool(earlier)
+        self._before: Usage | None = None
+        """What those have used that are given up."""
+        for leg in earlier:
+            self._leave(leg.usage)
         writer.legs = tuple(earlier)
 
     @property
@@ -52,11 +56,12 @@ class Legs:
     def give_up(self, failure: str, usage: Usage | None) -> None:
         """It is not asked any more."""
         self._change(failure=failure, usage=usage)
-        self._writer.usage = self.used_before
+        self._leave(usage)
+        self._writer.usage = self._before
 
     def heard(self, usage: Usage | None) -> None:
         """What the newest has used so far: the writer's usage is that with the others'."""
-        before = self.used_before
+        before = self._before
         self._writer.usage = usage if before is None else added(before, usage)
 
     def over(self, usage: Usage | None) -> None:
@@ -64,14 +69,9 @@ class Legs:
         self.heard(usage)
         self._change(usage=usage)
 
-    @property
-    def used_before(self) -> Usage | None:
-        """What those have used that are given up."""
-        usage: Usage | None = None
-        for leg in self._writer.legs:
-            if leg.failure and leg.usage is not None:
-                usage = leg.usage if usage is None else added(usage, leg.usage)
-        return usage
+    def _leave(self, usage: Usage | None) -> None:
+        if usage is not None:
+            self._before = usage if self._before is None else added(self._before, usage)
 
     def _change(self, **changed: object) -> None:
         legs = list(self._writer.legs)
