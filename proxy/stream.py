@@ -149,6 +149,8 @@ class Leg(msgspec.Struct, frozen=True, omit_defaults=True):
     usage: Usage | None = None
     """Of its part alone, once it is over; None if it did nothing."""
     price: Price | None = None
+    name: str = ""
+    """By which its provider knows the answer, where it keeps it; "" where it does not."""
 
 
 class Detach(msgspec.Struct, frozen=True):

@@ -154,6 +154,7 @@ class RemoteProvider(_Answering, frozen=True, kw_only=True):
     api_key: Secret | None = None
     optional: bool = False
     connect_s: Seconds = 10.0
+    resumes: Literal["auto", "never"] = "auto"
     headers: dict[str, Secret] = msgspec.field(default_factory=dict)
 
 
@@ -199,6 +200,8 @@ class ScriptedProvider(_Answering, frozen=True, kw_only=True):
     fault: Literal["cut", "reset", "stall", "garbage", "error", "huge", "status"] | None = None
     fault_after: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     fault_status: Annotated[int, Meta(ge=400, le=599)] = 500
+    resumes: bool = False
+    fault_times: Annotated[int, Meta(ge=1, le=1000)] = 1
 
 
 Provider = OpenAIProvider | AnthropicProvider | ScriptedProvider

@@ -229,6 +229,18 @@ class Observer:
             ms=milliseconds,
         )
 
+    def resumed_upstream(self, birth: Birth, provider: str, away_s: float) -> None:
+        """The line to a provider was cut in the middle of an answer, and mended after a while."""
+        counts = self.counts
+        counts.add("midstream_upstream_resumes_total", counts.provider(provider))
+        self._tell(
+            logging.INFO,
+            "resumed_upstream",
+            stream=birth.id,
+            provider=provider,
+            ms=round(away_s * 1000, 1),
+        )
+
     def not_taken_up(self, birth: Birth, why: str) -> None:
         """What a provider broke could not be gone on with by another. `why` is our own word."""
         self._tell(logging.INFO, "not_taken_up", stream=birth.id, reason=why)

@@ -194,6 +194,11 @@ METRICS: Final = (
     _counter(
         "retry_wait_milliseconds", "provider", "What answers waited for that, before such tries."
     ),
+    _counter(
+        "upstream_resumes",
+        "provider",
+        "Times that the rest of an answer was had from its provider after the line to it was cut.",
+    ),
     _seconds("store_append", "", "Round trips of appends, many streams in one.", _DELAY_MS),
     _counter("store_appends", "", "Appends that the store has answered."),
     _counter("store_losses", "", "Times that the store was lost."),

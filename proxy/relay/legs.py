@@ -53,6 +53,14 @@ class Legs:
         newest = self.newest
         self._change(tries=newest.tries + 1, waited_s=newest.waited_s + waited_s)
 
+    def named(self, name: str) -> None:
+        """Its provider keeps the answer, and knows it by this name."""
+        self._change(name=name)
+
+    def resumed(self) -> None:
+        """The rest is had from it, after a cut."""
+        self._change(resumes=self.newest.resumes + 1)
+
     def give_up(self, failure: str, usage: Usage | None) -> None:
         """It is not asked any more."""
         self._change(failure=failure, usage=usage)

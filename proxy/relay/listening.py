@@ -6,7 +6,7 @@ connection is closed when `run` returns.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from proxy.errors import MidstreamError, ProviderTruncated
@@ -15,13 +15,13 @@ from proxy.relay.estimate import Silence, did_nothing, estimated, is_known, said
 from proxy.relay.held_back import HeldBack
 from proxy.relay.legs import Legs
 from proxy.relay.lifecycle import Phase
+from proxy.relay.lines import Line
 from proxy.relay.naming import Naming
 from proxy.relay.ports import Deadline
 from proxy.relay.work import Candidate, Part
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, Frame, Usage
 from proxy.wire.dialect import Dialect
-from proxy.wire.sse import Parser
 
 _REARM_S = 1.0
 """How late an idle deadline may be noticed, at most: re-arming a timer for each token would
@@ -44,6 +44,8 @@ class Try:
         held_until: float,
         over_at: float,
         event_bytes_max: int,
+        draw: Callable[[], float],
+        tell_mended: Callable[[float], None],
     ) -> None:
         self.candidate = candidate
         self._writer = writer
@@ -54,7 +56,12 @@ class Try:
         self._dialect = dialect
         self._held_until = held_until
         self._over_at = over_at
-        self._event_bytes_max = event_bytes_max
+        self._tell_mended = tell_mended
+        self.line = Line(
+            candidate.provider, self._request, event_bytes_max, now_ns=pace.now, draw=draw
+        )
+        self.line.on_named = legs.named
+        self.line.on_mended = self._mended
         self._after = writer.last_id
         self._deadline: Deadline = "first_event"
         self._silence = Silence(asyncio.get_running_loop().time())
@@ -108,14 +115,10 @@ class Try:
         loop = asyncio.get_running_loop()
         idle_s = self.candidate.provider.deadlines.idle_s
         over_at = self._over_at
-        parser = Parser(self._event_bytes_max)
         rearm_at = 0.0
-        async with self.candidate.provider.stream(self._request) as chunks:
-            async for chunk in chunks:
-                heard_ns = self._pace.now()
-                frames = parser.feed(chunk)
-                if not frames:
-                    continue
+        async with self.line as line:
+            async for frames in line:
+                heard_ns = line.heard_ns
                 if self._naming.is_open:
                     await self._naming.look(frames)
                 self._hear(frames, heard_ns)
@@ -134,8 +137,11 @@ class Try:
                     self._pace.paused()
                     rearm_at = 0.0
                     self._silence.skip(loop.time())  # the wait was none of the provider's
-            parser.finish()
         raise ProviderTruncated
+
+    def _mended(self, away_s: float) -> None:
+        self._legs.resumed()
+        self._tell_mended(away_s)
 
     def _hear(self, frames: Sequence[Frame], heard_ns: int) -> None:
         """Everything that came in one read, at that moment, goes into one append."""

@@ -8,9 +8,17 @@ This is longer than a file should be because who builds a store or a provider re
 """
 
 import enum
-from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Hashable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -18,7 +26,7 @@ from proxy.errors import ProviderStalled
 from proxy.observe import Peer
 from proxy.policy.quotas import Ask, Limit, Refusal, Standing, Use
 from proxy.relay.tally import Lately
-from proxy.stream import Birth, Ending, Event, Leg, Problem, State, StreamId, Usage
+from proxy.stream import Birth, Ending, Event, Frame, Leg, Problem, State, StreamId, Usage
 
 
 class Clock(Protocol):
@@ -426,6 +434,54 @@ class ProviderModel(msgspec.Struct, frozen=True):
     owned_by: str = ""
 
 
+class Place(NamedTuple):
+    """How far an answer was heard: which frames are not to be sent again."""
+
+    frames: int = 0
+    event_id: str = ""
+    """The ``id`` of the newest event that had one."""
+    last: Frame | None = None
+    """The newest frame."""
+
+
+START = Place()
+"""Nothing was heard."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """The bytes of an answer that its provider keeps, and makes whether or not anybody listens."""
+
+    chunks: AsyncIterator[bytes]
+    keeper: "Keeper"
+    name: str = ""
+    """By which the provider knows it; "" until `Keeper.name_in` finds it in a frame."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.chunks
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """What a provider is too that keeps answers: not each of them, only where `stream` says so."""
+
+    def name_in(self, frame: Frame) -> str | None:
+        """The name that one of the first frames gives an answer."""
+        ...
+
+    def resume(
+        self, request: UpstreamRequest, name: str, place: Place
+    ) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
+        """Listen to the answer of that name again, to what comes after `place`. Else as `stream`.
+
+        Nothing is made anew. Entering raises `ProviderTruncated` where it has ended at `place`.
+        """
+        ...
+
+    async def cancel(self, request: UpstreamRequest, name: str) -> None:
+        """Have it made no further. Raises `ProviderError`."""
+        ...
+
+
 class Provider(Protocol):
     """A configured account at something that speaks a dialect."""
 
@@ -458,12 +514,12 @@ class Provider(Protocol):
         """How often it is asked again."""
         ...
 
-    def stream(self, request: UpstreamRequest) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def stream(self, request: UpstreamRequest) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
         """Ask. Entering returns once the provider has answered 2xx; iterate for body bytes.
 
         Leaving the context closes the provider's connection, unless the body was read to its
         end. Raises only `ProviderError`s (and cancellation), from entering and from
-        iterating.
+        iterating. What it gives is a `Kept` if the rest can be asked for after a cut.
         """
         ...
 

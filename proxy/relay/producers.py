@@ -191,6 +191,8 @@ class Producers(Mapping[StreamId, Producer]):
                 dialect, writer, self._ledger, self._committer.note_trouble, keep_s
             ),
             event_bytes_max=self._limits.event_bytes_max,
+            draw=self._draw,
+            run_beside=self._errands.run,
         )
         return Producer(writer, work, self._observer, pace, tries)
 

@@ -6,7 +6,8 @@ the rest can be asked for instead, from whoever can take it up.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 
 from proxy.errors import CannotContinue, ProviderError
 from proxy.observe import Observer, Pace
@@ -36,6 +37,8 @@ class Tries:
         *,
         earlier: Sequence[Event] = (),
         event_bytes_max: int,
+        draw: Callable[[], float],
+        run_beside: Callable[[Coroutine[object, object, None]], None],
     ) -> None:
         self._writer = writer
         self._work = work
@@ -46,6 +49,8 @@ class Tries:
         self._new_naming = new_naming
         self._earlier = earlier
         self._event_bytes_max = event_bytes_max
+        self._draw = draw
+        self._run_beside = run_beside
         self._try: Try | None = None
 
     async def run(self) -> None:
@@ -135,6 +140,12 @@ class Tries:
             held_until=held_until,
             over_at=over_at,
             event_bytes_max=self._event_bytes_max,
+            draw=self._draw,
+            tell_mended=partial(
+                self._observer.resumed_upstream,
+                self._writer.birth,
+                self._work.candidates[step.place].provider.name,
+            ),
         )
 
     def _give_up(self, trying: Try) -> None:
@@ -142,7 +153,16 @@ class Tries:
         assert trying.failure is not None, "it has failed"
         used = trying.used(is_cut=True) if trying.is_written else None
         self._legs.give_up(trying.failure.code, used)
+        self._forsake(trying)
         self._try = None
+
+    def _forsake(self, trying: Try) -> None:
+        """Nobody wants what it would still say: a provider that keeps it need not make it.
+
+        Whoever has lost the stream to another worker says nothing: that one may go on with it.
+        """
+        if trying.line.keeper is not None and self._writer.phase is not Phase.LOST:
+            self._run_beside(trying.line.cancel())
 
     # --- how it ends ------------------------------------------------------------------------
 
@@ -155,3 +175,4 @@ class Tries:
         """The stream ends without the answer's own end: count what was used until then."""
         if self._try is not None:
             self._legs.over(self._try.used(is_cut=True))
+            self._forsake(self._try)

@@ -45,6 +45,7 @@ class AnthropicProvider(RemoteProvider):
 
     ask_paths: ClassVar[Mapping[str, str]] = {"anthropic.messages": "/v1/messages"}
     models_path = "/v1/models?limit=1000"
+    root = "/v1"
     passages: ClassVar[Mapping[str, str]] = {COUNT_TOKENS.name: "/v1/messages/count_tokens"}
 
     def __init__(self, name: str, settings: config.AnthropicProvider) -> None:

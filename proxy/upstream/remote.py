@@ -10,8 +10,9 @@ it is `ProviderTruncated`.
 import email.utils
 import math
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
@@ -24,11 +25,20 @@ from proxy.errors import (
     ProviderGarbled,
     ProviderRefused,
     ProviderStalled,
+    ProviderTruncated,
     ProviderUnreachable,
 )
 from proxy.observe import Peer
-from proxy.relay.ports import Deadlines, Patience, ProviderModel, UpstreamRequest
+from proxy.relay.ports import Deadlines, Kept, Patience, Place, ProviderModel, UpstreamRequest
+from proxy.stream import Frame
 from proxy.upstream.http import Body, Transport, read_bounded
+from proxy.upstream.keeping import (
+    cancel_of,
+    is_background,
+    response_named,
+    rest_of,
+    stream_named,
+)
 
 _RETRY_AFTER_S_MAX = 86_400.0
 """Chosen: nobody plans a retry further ahead than a day."""
@@ -57,6 +67,8 @@ class RemoteProvider:
     ask_paths: ClassVar[Mapping[str, str]]
     """Where it is asked, by dialect; the one that it prefers first."""
     models_path: ClassVar[str]
+    root: ClassVar[str] = ""
+    """What comes before the paths of `keeping`, beneath the base URL."""
     passages: ClassVar[Mapping[str, str]]
     """The path of each that it has."""
 
@@ -68,6 +80,7 @@ class RemoteProvider:
         self.deadlines = Deadlines(
             settings.connect_s, settings.first_event_s, settings.idle_s, settings.total_s
         )
+        self._may_resume = settings.resumes == "auto"
         self._own_headers = {key.lower(): value.reveal() for key, value in settings.headers.items()}
         is_tls = settings.base_url.startswith("https:")
         self._http = httpx2.AsyncClient(
@@ -91,17 +104,47 @@ class RemoteProvider:
         return self.dialects
 
     @asynccontextmanager
-    async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterable[bytes]]:
         """See `Provider.stream`."""
         assert request.dialect in self.dialects, "a provider is asked in its own dialects only"
         headers = self._headers("text/event-stream", request.headers)
-        body = _body(await self._send(self.ask_paths[request.dialect], request.body, headers))
+        response = await self._send(self.ask_paths[request.dialect], request.body, headers)
+        body = _body(response)
+        name = stream_named(response.headers)
         try:
             _check(body, "text/event-stream", "an event stream")
-            yield body
+            is_kept = self._may_resume and (name is not None or is_background(request))
+            yield Kept(body, self, name or "") if is_kept else body
             await body.linger()
         finally:
             body.close()
+
+    def name_in(self, frame: Frame) -> str | None:
+        """See `Keeper.name_in`."""
+        return response_named(frame)
+
+    @asynccontextmanager
+    async def resume(
+        self, request: UpstreamRequest, name: str, place: Place
+    ) -> AsyncIterator[AsyncIterable[bytes]]:
+        """See `Keeper.resume`."""
+        path, told = rest_of(name, place)
+        headers = {**self._headers("text/event-stream", request.headers), **told}
+        response = await self._send(self.root + path, None, headers)
+        body = _body(response)
+        try:
+            if response.status_code == HTTPStatus.NO_CONTENT:
+                raise ProviderTruncated
+            _check(body, "text/event-stream", "an event stream")
+            yield Kept(body, self, name)
+            await body.linger()
+        finally:
+            body.close()
+
+    async def cancel(self, request: UpstreamRequest, name: str) -> None:
+        """See `Keeper.cancel`."""
+        headers = self._headers("application/json", request.headers)
+        _body(await self._send(self.root + cancel_of(name), b"", headers)).close()
 
     @asynccontextmanager
     async def fetch(

@@ -12,17 +12,20 @@ import asyncio
 import importlib.resources
 import re
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources.abc import Traversable
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple, assert_never
 
+import msgspec
+
 from proxy import config
 from proxy.errors import ConfigInvalid, ProviderRefused, ProviderTruncated
 from proxy.observe import Peer
-from proxy.relay.ports import Deadlines, Patience, ProviderModel, UpstreamRequest
+from proxy.relay.ports import Deadlines, Kept, Patience, Place, ProviderModel, UpstreamRequest
+from proxy.stream import Frame
 from proxy.wire.passages import PASSAGES
 
 _SUFFIXES = {
@@ -93,6 +96,22 @@ class _Play(NamedTuple):
     end: Literal["whole", "reset", "stall"] = "whole"
 
 
+class _Recording(NamedTuple):
+    """The events of a recording, and what the dialect's faults look like."""
+
+    events: Sequence[bytes]
+    faults: _Faults
+
+
+class _Name(msgspec.Struct, frozen=True, array_like=True):
+    """What an answer is known by: so much that no process has to remember it."""
+
+    begun_at: float
+    """On the machine's steady clock, which event loops go by: it goes on while nobody listens."""
+    lines: int = 1
+    """On how many it was heard."""
+
+
 class ScriptedProvider:
     """See the module. Raises `ConfigInvalid` if there is nothing to play."""
 
@@ -108,7 +127,10 @@ class ScriptedProvider:
         )
         self._settings = settings
         self._pause_s = 1 / settings.events_per_s if settings.events_per_s else 0.0
-        self._plays = dict(_read_recordings(name, settings))
+        self._recordings = dict(_read_recordings(name, settings))
+        self._plays = {
+            key: _with_fault(recording, settings) for key, recording in self._recordings.items()
+        }
         self.passages = {kind for kind, _ in self._plays} & set(_PASSAGE_SUFFIXES)
 
     def dialects_for(self, model: str) -> Sequence[str]:
@@ -117,10 +139,44 @@ class ScriptedProvider:
         return spoken or self.dialects
 
     @asynccontextmanager
-    async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterable[bytes]]:
         """See `Provider.stream`."""
         async with self._answer(request.dialect, request) as playing:
-            yield playing
+            if self._settings.resumes:
+                begun_at = asyncio.get_running_loop().time() + self._settings.start_s
+                yield Kept(playing, self, _write_name(_Name(begun_at)))
+            else:
+                yield playing
+
+    def name_in(self, frame: Frame) -> str | None:
+        """See `Keeper.name_in`: no frame has one."""
+        del frame
+        return None
+
+    @asynccontextmanager
+    async def resume(
+        self, request: UpstreamRequest, name: str, place: Place
+    ) -> AsyncIterator[AsyncIterable[bytes]]:
+        """See `Keeper.resume`: each event from there, those whose moment has passed at once."""
+        known = msgspec.json.decode(name, type=_Name)
+        events, faults = self._recordings[request.dialect, request.model]
+        if place.frames >= len(events):
+            raise ProviderTruncated
+        rest = _Recording(events[place.frames :], faults)
+        if known.lines < self._settings.fault_times:
+            play = _with_fault(rest, self._settings)
+        else:
+            play = _Play(_cut(rest.events, 0, self._settings.chunk))
+        playing = self._play(play, known.begun_at + place.frames * self._pause_s)
+        try:
+            again = msgspec.structs.replace(known, lines=known.lines + 1)
+            yield Kept(playing, self, _write_name(again))
+        finally:
+            await playing.aclose()
+
+    async def cancel(self, request: UpstreamRequest, name: str) -> None:
+        """See `Keeper.cancel`: nothing is made."""
+        del request, name
 
     @asynccontextmanager
     async def fetch(
@@ -144,7 +200,8 @@ class ScriptedProvider:
             raise ProviderRefused(
                 self.name, status, message="As scripted.", retry_after_s=retry_after_s
             )
-        playing = self._play(play)
+        begun_at = asyncio.get_running_loop().time() + self._settings.start_s
+        playing = self._play(play, begun_at)
         try:
             yield playing
         finally:
@@ -158,12 +215,11 @@ class ScriptedProvider:
     async def close(self) -> None:
         """See `Provider.close`: there is nothing to close."""
 
-    async def _play(self, play: _Play) -> AsyncGenerator[bytes, None]:
+    async def _play(self, play: _Play, begun_at: float) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
-        begun = loop.time() + self._settings.start_s
         for piece in play.pieces:
             # even what is late lets other tasks run first, as a network would
-            await asyncio.sleep(max(0.0, begun + piece.place * self._pause_s - loop.time()))
+            await asyncio.sleep(max(0.0, begun_at + piece.place * self._pause_s - loop.time()))
             yield piece.data
         if play.end == "reset":
             raise ProviderTruncated
@@ -171,10 +227,14 @@ class ScriptedProvider:
             await loop.create_future()
 
 
+def _write_name(name: _Name) -> str:
+    return msgspec.json.encode(name).decode()
+
+
 def _read_recordings(
     name: str, settings: config.ScriptedProvider
-) -> Iterator[tuple[tuple[str, str], _Play]]:
-    """Dialect (or passage) and model of each recording there is, and what is played for it."""
+) -> Iterator[tuple[tuple[str, str], _Recording]]:
+    """Dialect (or passage) and model of each recording there is, and what is in it."""
     folder: Traversable
     if settings.recordings is None:
         folder = importlib.resources.files("proxy.upstream") / "demo"
@@ -188,13 +248,13 @@ def _read_recordings(
                 if file.name.endswith(suffix):
                     is_empty = False
                     events = split_events(file.read_bytes())
-                    play = _with_fault(events, _FAULTS[dialect], settings)
-                    yield (dialect, file.name.removesuffix(suffix)), play
+                    recording = _Recording(events, _FAULTS[dialect])
+                    yield (dialect, file.name.removesuffix(suffix)), recording
             for passage, suffix in _PASSAGE_SUFFIXES.items():
                 if file.name.endswith(suffix):
                     is_empty = False
-                    play = _with_fault([file.read_bytes()], _FAULTS["openai.chat"], settings)
-                    yield (passage, file.name.removesuffix(suffix)), play
+                    recording = _Recording([file.read_bytes()], _FAULTS["openai.chat"])
+                    yield (passage, file.name.removesuffix(suffix)), recording
     except OSError as error:
         raise ConfigInvalid((f"{where}: {folder} cannot be read: {error.strerror}",)) from error
     if is_empty:
@@ -212,10 +272,9 @@ def split_events(recording: bytes) -> list[bytes]:
     return [*events, before] if before else events
 
 
-def _with_fault(
-    events: Sequence[bytes], faults: _Faults, settings: config.ScriptedProvider
-) -> _Play:
+def _with_fault(recording: _Recording, settings: config.ScriptedProvider) -> _Play:
     """What is played of a recording. A fault past its end does not happen."""
+    events, faults = recording
     at, chunk = settings.fault_after, settings.chunk
     if at > len(events):
         return _Play(_cut(events, 0, chunk))

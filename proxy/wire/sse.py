@@ -49,6 +49,8 @@ class Parser:
         """An LF that comes next belongs to that line end."""
         self._is_plain = False
         """Neither of the two: a chunk without CR can be cut as it is."""
+        self.last_id = b""
+        """The id of the newest event that had one, as it came."""
         self._names: dict[bytes, str] = {}
         self._failure: ProviderGarbled | None = None
 
@@ -127,7 +129,7 @@ class Parser:
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _read(self, block: bytes) -> tuple[str, bytes]:
-        """Name and data of one event. Comments, `id`, `retry` and unknown fields say nothing."""
+        """Name and data of one event. Comments, `retry` and unknown fields say nothing."""
         name = b""
         data = []
         for line in block.split(b"\n"):
@@ -135,12 +137,16 @@ class Parser:
                 data.append(line[6:])
             elif line.startswith(b"event: "):
                 name = line[7:]
+            elif line.startswith(b"id: "):
+                self.last_id = line[4:]
             else:
                 field, _, value = line.partition(b":")
                 if field == b"data":
                     data.append(value)
                 elif field == b"event":
                     name = value
+                elif field == b"id":
+                    self.last_id = value
         return self._known_name(name), data[0] if len(data) == 1 else b" ".join(data)
 
     def _known_name(self, raw: bytes) -> str:
