@@ -74,6 +74,8 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     has_content: bool = False
     legs: Sequence[Leg] | None = None
     """None if they are as they were."""
+    recipe: bytes | None = None
+    """What another worker needs to go on with the stream. Only with `birth`; gone with the end."""
 
 
 class Outcome(enum.Enum):
@@ -196,6 +198,10 @@ class Journal(Protocol):
         owned by the caller, under the new epoch and a fresh lease; None is a stream that has
         ended, is unknown, or could not be judged.
         """
+        ...
+
+    async def recipe(self, stream: StreamId) -> bytes | None:
+        """What came with the birth of a stream, if that still runs; else None."""
         ...
 
     async def pulse(self) -> None:

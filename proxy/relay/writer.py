@@ -44,6 +44,7 @@ class Writer:
         tail: Tail,
         limits: Limits,
         on_ready: Callable[["Writer"], None],
+        recipe: bytes | None = None,
     ) -> None:
         self.birth = birth
         self.epoch = epoch
@@ -82,6 +83,7 @@ class Writer:
         self._written = 0
         self._bytes = 0
         self._unwritten_bytes = 0
+        self._recipe = recipe
         self._sends_birth = False
         self._told_legs: Sequence[Leg] = ()
         """Those that the store has."""
@@ -187,6 +189,7 @@ class Writer:
             usage=self.usage,
             has_content=self.has_content,
             legs=self._legs_to_tell(),
+            recipe=self._recipe if self._sends_birth else None,
         )
 
     def _legs_to_tell(self) -> Sequence[Leg] | None:

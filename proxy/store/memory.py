@@ -75,6 +75,7 @@ class Record(msgspec.Struct):
     """Until when each attends."""
     was_attended: bool = False
     was_watched: bool = False
+    recipe: bytes | None = None
 
     def is_erased(self, now: float) -> bool:
         """Whether the events are gone: deleted, or past their retention."""
@@ -242,6 +243,7 @@ class MemoryJournal:
             if append.first_id > 1:
                 return Receipt(Outcome.GAP)
             record = self._create(append.birth, append.epoch)
+            record.recipe = append.recipe
             record.was_watched = bool(append.events)  # it was lost, and who watched it still does
         elif record.is_deleted:
             return Receipt(Outcome.ERASED, record.last_id)
@@ -285,6 +287,7 @@ class MemoryJournal:
         if append.end is not None:
             ending = record.ending = append.end.ending
             record.problem = append.end.problem
+            record.recipe = None
             record.ended_at = now
             record.expires_at = now + record.birth.retention_s
             record.forget_at = record.expires_at + _TOMBSTONE_S
@@ -334,6 +337,7 @@ class MemoryJournal:
             return
         was_running = record.is_running()
         record.is_deleted = True
+        record.recipe = None
         record.events.clear()
         record.readers.clear()
         record.forget_at = self._store.clock.now() + _TOMBSTONE_S
@@ -344,6 +348,11 @@ class MemoryJournal:
     async def take_over(self, streams: Sequence[StreamId]) -> Sequence[State | Alive | None]:
         """See `Journal.take_over`."""
         return [self._take_over(stream) for stream in streams]
+
+    async def recipe(self, stream: StreamId) -> bytes | None:
+        """See `Journal.recipe`."""
+        record = self._store.find(stream)
+        return None if record is None else record.recipe
 
     async def pulse(self) -> None:
         """See `Journal.pulse`. Memory is always there."""

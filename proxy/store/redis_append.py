@@ -24,7 +24,7 @@ _OUTCOMES: Final = (
 )
 """By the number that the script gives."""
 
-_NOTHING_RARE: Final = b"$0\r\n\r\n" * 5
+_NOTHING_RARE: Final = b"$0\r\n\r\n" * 6
 
 
 class AppendPacker:
@@ -60,7 +60,7 @@ class AppendPacker:
         parts = [
             (self._append if append.end is None else self._append_end)
             % (
-                17 + 2 * len(append.events),
+                18 + 2 * len(append.events),
                 meta + size,
                 stream,
                 events + size,
@@ -88,7 +88,7 @@ def _bulk(data: bytes) -> bytes:
 
 
 def _rare(append: Append) -> bytes:
-    """Birth, retention, ending, problem and legs: what few appends have."""
+    """Birth, retention, ending, problem, legs and recipe: what few appends have."""
     birth, retention_ms, ending, problem, legs = b"", b"", b"", b"", b""
     if append.birth is not None:
         birth = msgspec.json.encode(append.birth)
@@ -99,7 +99,8 @@ def _rare(append: Append) -> bytes:
             problem = msgspec.json.encode(append.end.problem)
     if append.legs is not None:
         legs = msgspec.json.encode(append.legs)
-    return b"".join(map(_bulk, (birth, retention_ms, ending, problem, legs)))
+    recipe = append.recipe or b""
+    return b"".join(map(_bulk, (birth, retention_ms, ending, problem, legs, recipe)))
 
 
 def read_receipt(reply: Reply) -> Receipt:

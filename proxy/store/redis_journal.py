@@ -1,8 +1,9 @@
 """The journal in Redis.
 
-A stream is three keys that share a hash tag, so that one script sees them at one moment:
+A stream is keys that share a hash tag, so that one script sees them at one moment:
 ``meta`` (a hash: what is known of it), ``events`` (a Redis stream whose entry ``N-0`` is event N)
-and ``readers`` (a sorted set: until when each attends). Time is Redis's own, in the scripts.
+and ``readers`` (a sorted set: until when each attends); and a ``recipe`` while it runs, if one is
+kept. Time is Redis's own, in the scripts.
 Each key expires: events when the retention is over, meta one day later (D4), those of a
 running stream a day after their retention if nobody writes any more. What surprises: nothing
 rings before somebody in another process has read or watched, which the meta remembers.
@@ -108,6 +109,12 @@ class RedisJournal:
         return [
             Alive(reply / 1000) if isinstance(reply, int) else _state(reply) for reply in replies
         ]
+
+    async def recipe(self, stream: StreamId) -> bytes | None:
+        """See `Journal.recipe`."""
+        return cast(
+            "bytes | None", await self._calls.call(pack("GET", self._key(stream, "recipe")))
+        )
 
     async def pulse(self) -> None:
         """See `Journal.pulse`."""

@@ -62,7 +62,7 @@ async def _live(journal: RedisJournal, stream: StreamId) -> None:
         created_at=0.0,
         retention_s=_KEEP_S,
     )
-    (receipt,) = await journal.append([Append(stream, 1, 1, birth=birth)])
+    (receipt,) = await journal.append([Append(stream, 1, 1, birth=birth, recipe=b"{}")])
     if receipt.outcome is not Outcome.WRITTEN:
         return  # it is full, or moving: that is no reason not to serve what there is
     watch = await journal.watch(stream, lambda _: None)
@@ -73,6 +73,7 @@ async def _live(journal: RedisJournal, stream: StreamId) -> None:
     await journal.ask_cancel(stream)
     await journal.leave(stream, "reader")
     await journal.take_over([stream])
+    await journal.recipe(stream)
     await journal.append([Append(stream, 2, 2, end=End(Ending.COMPLETED))])
     await watch.close()
     await journal.erase(stream)

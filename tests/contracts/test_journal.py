@@ -581,3 +581,39 @@ def test_a_page_is_bounded_but_never_empty_before_the_end(backend: Backend) -> N
             assert await read_all(here.journal, birth.id) == tuple(events)
 
     run(test)
+
+
+# --- recipes -----------------------------------------------------------------------------------
+
+
+def test_a_recipe_is_there_while_its_stream_runs_and_gone_in_the_step_that_ends_it(
+    backend: Backend,
+) -> None:
+    async def test() -> None:
+        async with backend.process() as here, backend.process() as there:
+            for how in ("ended", "erased"):
+                birth = make_birth()
+                recipe = bytes(range(256))
+                born = Append(birth.id, 1, 1, birth=birth, recipe=recipe)
+                assert await append(here.journal, born) == Receipt(WRITTEN, 0)
+                assert await append(here.journal, make_append(birth, 1, 3)) == Receipt(WRITTEN, 3)
+                assert await there.journal.recipe(birth.id) == recipe
+                if how == "ended":
+                    end = Append(birth.id, 1, 4, end=End(Ending.COMPLETED))
+                    assert await append(here.journal, end) == Receipt(WRITTEN, 3)
+                else:
+                    await here.journal.erase(birth.id)
+                assert await there.journal.recipe(birth.id) is None
+
+    run(test)
+
+
+def test_a_stream_without_a_recipe_has_none(backend: Backend) -> None:
+    async def test() -> None:
+        birth = make_birth()
+        async with backend.process() as here:
+            await create(here.journal, birth)
+            assert await here.journal.recipe(birth.id) is None
+            assert await here.journal.recipe(make_birth().id) is None
+
+    run(test)

@@ -137,6 +137,12 @@ class StormyJournal:
         after()
         return receipts
 
+    async def recipe(self, stream: StreamId) -> bytes | None:
+        after = await self.storm()
+        recipe = await self._inner.recipe(stream)
+        after()
+        return recipe
+
     def part(self, stream: StreamId) -> Hashable:
         return self._inner.part(stream)
 

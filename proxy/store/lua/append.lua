@@ -5,7 +5,8 @@
 -- KEYS  1 meta  2 events  3 readers
 -- ARGV  1 epoch  2 lease in ms  3 control channel of the worker
 --       4 birth or ''  5 retention in ms  6 ending or ''  7 problem or ''
---       8 legs or ''  9 usage or ''  10 '1' if there is content  11 id of the first event
+--       8 legs or ''  9 recipe or ''  10 usage or ''  11 '1' if there is content
+--       12 id of the first event
 --       then data and name of each event
 -- Returns  the last id alone, if the step was written and there is nothing else to tell; or
 --          outcome (0 written, 1 gap, 2 lost, 3 fenced, 4 erased), last id, cancel asked,
@@ -16,8 +17,8 @@
 local RENEW_MS = 60000  -- how much of a running stream's expiry may pass before it is set anew
 local RING_BYTES_MAX = 262144  -- more than a watcher keeps; it reads the journal instead
 local ending = ARGV[6]
-local first = tonumber(ARGV[11])
-local count = (#ARGV - 11) / 2
+local first = tonumber(ARGV[12])
+local count = (#ARGV - 12) / 2
 
 local m = redis.call('HMGET', KEYS[1], 'epoch', 'last', 'renew', 'biggest', 'retention',
   'watched', 'attended', 'cancel', 'ending', 'erased')
@@ -36,9 +37,11 @@ end
 if not m[1] then
   if ARGV[4] == '' then return {2, 0, 0, -1} end
   if first > 1 then return {1, 0, 0, -1} end
-  redis.call('DEL', KEYS[2], KEYS[3])  -- left over, if the meta was lost alone
+  local recipe = string.sub(KEYS[1], 1, -5) .. 'recipe'
+  redis.call('DEL', KEYS[2], KEYS[3], recipe)  -- left over, if the meta was lost alone
   redis.call('HSET', KEYS[1], 'birth', ARGV[4], 'epoch', ARGV[1], 'retention', ARGV[5],
     'channel', ARGV[3], 'biggest', 0)
+  if ARGV[9] ~= '' then redis.call('SET', recipe, ARGV[9]) end
   last, renew, biggest, m[5] = 0, 0, 0, ARGV[5]
   if count > 0 then  -- it was lost, and who watched it still does
     m[6] = '1'
@@ -63,7 +66,7 @@ end
 
 local skip, bytes = last - first + 1, 0
 for i = skip + 1, count do
-  local data, name = ARGV[10 + 2 * i], ARGV[11 + 2 * i]
+  local data, name = ARGV[11 + 2 * i], ARGV[12 + 2 * i]
   local id = string.format('%.0f-0', first + i - 1)
   if name == '' then
     redis.call('XADD', KEYS[2], id, 'data', data)
@@ -81,8 +84,8 @@ local function set(name, value)
   fields[#fields + 1] = name
   fields[#fields + 1] = value
 end
-if ARGV[10] == '1' then set('content', '1') end
-if ARGV[9] ~= '' then set('usage', ARGV[9]) end
+if ARGV[11] == '1' then set('content', '1') end
+if ARGV[10] ~= '' then set('usage', ARGV[10]) end
 if ARGV[8] ~= '' then set('legs', ARGV[8]) end
 if biggest > tonumber(m[4] or 0) then set('biggest', biggest) end
 redis.call('HSET', KEYS[1], unpack(fields))
@@ -92,6 +95,7 @@ if ending ~= '' then
   redis.call('HSET', KEYS[1], 'ending', ending, 'ended', NOW, 'expires', NOW + retention)
   if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'problem', ARGV[7]) end
   redis.call('PEXPIREAT', KEYS[1], NOW + retention + DAY_MS)
+  redis.call('DEL', string.sub(KEYS[1], 1, -5) .. 'recipe')
   if retention == 0 then
     redis.call('DEL', KEYS[2])
   else
@@ -102,13 +106,14 @@ elseif NOW >= renew or last == added then
   redis.call('HSET', KEYS[1], 'renew', NOW + RENEW_MS)
   redis.call('PEXPIREAT', KEYS[1], keep)
   redis.call('PEXPIREAT', KEYS[2], keep)
+  redis.call('PEXPIREAT', string.sub(KEYS[1], 1, -5) .. 'recipe', keep)
 end
 
 if m[6] and (added > 0 or ending ~= '') then
   local ring = ''
   if bytes <= RING_BYTES_MAX or m[5] == '0' then
     local parts = {first + skip, ending}
-    for i = 12 + 2 * skip, #ARGV do parts[#parts + 1] = ARGV[i] end
+    for i = 13 + 2 * skip, #ARGV do parts[#parts + 1] = ARGV[i] end
     ring = cmsgpack.pack(parts)
   end
   redis.call('PUBLISH', string.sub(KEYS[1], 1, -5) .. 'bell', ring)
