@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import msgspec
 from litestar import Litestar
@@ -15,6 +16,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
 from proxy.config import Config, needs_restart
+from proxy.downstream.create import plan_again
 from proxy.downstream.dashboard import dashboard_routes
 from proxy.downstream.desk import ConfigRefusal, Desk, HttpSettings
 from proxy.downstream.front import Front
@@ -127,6 +129,7 @@ async def running_app(
             ping=store.ping,
         )
         await stack.enter_async_context(revoking(desk))
+        switchboard.takeover.plan = partial(plan_again, desk)
         asgi = Front(_litestar(desk), observer, entropy)
         reload = _reload_from(config, desk, fleet, identity)
 
@@ -219,6 +222,7 @@ def _http_settings(config: Config) -> HttpSettings:
         retention_s=config.store.retention_s,
         retention_max_s=config.store.retention_max_s,
         detach=config.streams.detach,
+        takeover=config.streams.takeover,
     )
 
 

@@ -45,6 +45,8 @@ def scripted(name: str = "said", *, model: str = "said", **settings: object) -> 
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 

@@ -134,6 +134,7 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
     stream_bytes_max: Annotated[int, Meta(ge=64 * _KIB, le=1 * _GIB)] = 64 * _MIB
     first_content_s: Annotated[float, Meta(ge=0, le=300)] = 10.0
     reader_stall_s: Annotated[float, Meta(ge=1, le=600)] = 30.0
+    takeover: bool = False
 
 
 class _Answering(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,7 +270,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 _RELOADED = {
     "server": {"body_bytes_max", "quota"},
     "store": {"retention_s", "retention_max_s"},
-    "streams": {"detach", "first_content_s", "reader_stall_s"},
+    "streams": {"detach", "first_content_s", "reader_stall_s", "takeover"},
 }
 """What a running process can take from a changed file, of the sections that are not by name."""
 

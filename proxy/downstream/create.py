@@ -15,6 +15,7 @@ import msgspec
 from proxy.downstream.desk import Desk
 from proxy.downstream.holding import hold
 from proxy.downstream.named import not_kept, provider_of_previous
+from proxy.downstream.recipes import read_recipe, write_recipe
 from proxy.downstream.wishes import Wishes, passed_on, read_wishes
 from proxy.errors import IdempotencyMismatch, MalformedRequest, StoreUnavailable
 from proxy.observe import Span
@@ -140,8 +141,26 @@ async def let_finish(producer: Producer | None) -> None:
                 await producer.finished.wait()
 
 
-def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
-    """Who is to be asked what, and the stream it makes. Pure but for id and clock.
+def plan_again(desk: Desk, birth: Birth, raw: bytes) -> Work:
+    """The work for a stream whose worker died, from its recipe. See `PlanAgain`."""
+    recipe = read_recipe(desk, raw)
+    dialect = desk.dialects[birth.dialect]
+    call = Call(
+        headers=dict(recipe.headers),
+        principal=recipe.principal,
+        wishes=read_wishes({}, detach=birth.detach, retention_s=0.0, retention_max_s=0.0),
+        dialect=dialect,
+        ask=dialect.read_ask(recipe.body),
+        fingerprint=b"",
+    )
+    _, work = _plan(desk, call, recipe.pinned, birth)
+    return work
+
+
+def _plan(
+    desk: Desk, call: Call, pinned: str | None, birth: Birth | None = None
+) -> tuple[Birth, Work]:
+    """Who is to be asked what, and the stream it makes, or is. Pure but for id and clock.
 
     `pinned` is the provider that alone can answer, if there is such a one.
     """
@@ -155,7 +174,7 @@ def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
         at_most = desk.pools.max_output_tokens_for(call.principal, target.provider)
         ask = translated(call.dialect, theirs, ask, target.model, at_most)
     held = hold(desk.pools, call.principal, target, theirs, ask)
-    birth = Birth(
+    birth = birth or Birth(
         id=desk.switchboard.new_id(),
         owner=call.principal.owner,
         dialect=call.dialect.name,
@@ -193,7 +212,17 @@ def _plan(desk: Desk, call: Call, pinned: str | None) -> tuple[Birth, Work]:
         return translation(call.dialect, theirs, ask, making)
 
     candidate = Candidate(target, provider, request, listen)
-    work = Work(call.dialect, [candidate], held.limits, held.most, _hold_back_s(desk, ask))
+    recipe = None
+    if desk.settings.takeover:
+        recipe = write_recipe(call.principal, call.ask, passed_on(call.headers), pinned)
+    work = Work(
+        dialect=call.dialect,
+        candidates=[candidate],
+        limits=held.limits,
+        ask=held.most,
+        recipe=recipe,
+        hold_back_s=_hold_back_s(desk, ask),
+    )
     return birth, work
 
 

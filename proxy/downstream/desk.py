@@ -30,6 +30,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     retention_s: float
     retention_max_s: float
     detach: Detach
+    takeover: bool
 
 
 class ConfigRefusal(msgspec.Struct, frozen=True):

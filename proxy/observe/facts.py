@@ -241,6 +241,23 @@ class Observer:
             ms=round(away_s * 1000, 1),
         )
 
+    def took_over(self, birth: Birth, how: str, events: int, takeovers: int) -> None:
+        """A stream whose worker died goes on here: `resumed` at its provider, or `asked` anew."""
+        self.counts.add("midstream_takeovers_total", how)
+        self._tell(
+            logging.WARNING,
+            "took_over",
+            stream=birth.id,
+            how=how,
+            events=events,
+            takeovers=takeovers,
+        )
+
+    def not_taken_over(self, birth: Birth, why: str) -> None:
+        """A stream whose worker died does not go on. `why` is our own word."""
+        self.counts.add("midstream_takeovers_total", "refused")
+        self._tell(logging.WARNING, "not_taken_over", stream=birth.id, reason=why)
+
     def not_taken_up(self, birth: Birth, why: str) -> None:
         """What a provider broke could not be gone on with by another. `why` is our own word."""
         self._tell(logging.INFO, "not_taken_up", stream=birth.id, reason=why)

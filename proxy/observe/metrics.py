@@ -199,6 +199,12 @@ METRICS: Final = (
         "provider",
         "Times that the rest of an answer was had from its provider after the line to it was cut.",
     ),
+    _counter(
+        "takeovers",
+        "outcome",
+        "Streams with a recipe whose worker died: resumed at the provider, asked anew, or refused, "
+        "and so interrupted.",
+    ),
     _seconds("store_append", "", "Round trips of appends, many streams in one.", _DELAY_MS),
     _counter("store_appends", "", "Appends that the store has answered."),
     _counter("store_losses", "", "Times that the store was lost."),

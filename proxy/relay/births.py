@@ -23,10 +23,10 @@ class Births:
         self._committer = committer
         self._errands = errands
 
-    async def write(self, birth: Birth) -> None:
+    async def write(self, birth: Birth, recipe: bytes | None) -> None:
         """Write the birth. If that fails the admission is taken back, as well as can be."""
         try:
-            append = Append(stream=birth.id, epoch=1, first_id=1, birth=birth)
+            append = Append(stream=birth.id, epoch=1, first_id=1, birth=birth, recipe=recipe)
             (receipt,) = await self._journal.append([append])
         except StoreUnavailable:
             self._committer.note_trouble()

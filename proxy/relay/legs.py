@@ -17,11 +17,13 @@ from proxy.stream import Leg, Usage
 class Legs:
     """Of one stream. See the module."""
 
-    def __init__(self, writer: Writer, clock: Clock, earlier: Sequence[Leg] = ()) -> None:
+    def __init__(
+        self, writer: Writer, clock: Clock, earlier: Sequence[Leg] = (), *, is_heir: bool = False
+    ) -> None:
         self._writer = writer
         self._clock = clock
         self._place = len(earlier) - 1
-        self._is_heir = bool(earlier)
+        self._is_heir = is_heir
         self._before: Usage | None = None
         """What those have used that are given up."""
         for leg in earlier:
@@ -32,6 +34,10 @@ class Legs:
     def newest(self) -> Leg:
         """The one that runs, or ran last."""
         return self._writer.legs[self._place]
+
+    def take_over(self) -> None:
+        """The newest goes on, at the same target, for a worker that died."""
+        self._change(is_taken_over=True, resumes=self.newest.resumes + 1)
 
     def begin(self, candidate: Candidate, waited_s: float) -> None:
         """A candidate is asked, and nobody else from now on."""

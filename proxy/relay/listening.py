@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from proxy.errors import MidstreamError, ProviderTruncated
+from proxy.errors import CannotContinue, MidstreamError, ProviderTruncated
 from proxy.observe.counts import Pace
 from proxy.relay.estimate import Silence, did_nothing, estimated, is_known, said_in, tokens_in
 from proxy.relay.held_back import HeldBack
+from proxy.relay.heritage import NOTHING, Heritage
 from proxy.relay.legs import Legs
 from proxy.relay.lifecycle import Phase
 from proxy.relay.lines import Line
@@ -46,6 +47,7 @@ class Try:
         event_bytes_max: int,
         draw: Callable[[], float],
         tell_mended: Callable[[float], None],
+        heritage: Heritage = NOTHING,
     ) -> None:
         self.candidate = candidate
         self._writer = writer
@@ -58,14 +60,23 @@ class Try:
         self._over_at = over_at
         self._tell_mended = tell_mended
         self.line = Line(
-            candidate.provider, self._request, event_bytes_max, now_ns=pace.now, draw=draw
+            candidate.provider,
+            self._request,
+            event_bytes_max,
+            now_ns=pace.now,
+            draw=draw,
+            begun_as=heritage.name,
         )
         self.line.on_named = legs.named
         self.line.on_mended = self._mended
-        self._after = writer.last_id
+        self._earlier = heritage.events
+        self._retold = 0 if heritage.name else len(self._earlier)
+        """How many of the earlier events it has told again."""
+        self._after = 0 if heritage.name else writer.last_id
         self._deadline: Deadline = "first_event"
         self._silence = Silence(asyncio.get_running_loop().time())
-        self._held = HeldBack(is_open=held_until > asyncio.get_running_loop().time())
+        may_hold = held_until > asyncio.get_running_loop().time() and not self._earlier
+        self._held = HeldBack(is_open=may_hold)
         self._timer: asyncio.TimerHandle | None = None
         self.failure: MidstreamError | None = None
         """What it failed of."""
@@ -74,6 +85,11 @@ class Try:
     def is_written(self) -> bool:
         """Whether anything of it is, so that it cannot be forgotten."""
         return self._writer.last_id > self._after
+
+    @property
+    def has_retold(self) -> bool:
+        """Whether it has told all again that was told before it."""
+        return self._retold == len(self._earlier)
 
     @property
     def is_translated(self) -> bool:
@@ -147,6 +163,8 @@ class Try:
         """Everything that came in one read, at that moment, goes into one append."""
         writer, translator = self._writer, self._translator
         add = self._held.add if self._held.is_open else writer.add
+        if self._retold < len(self._earlier):
+            add = self._retell
         try:
             for frame in frames:
                 for own in translator.hear(frame):
@@ -169,6 +187,16 @@ class Try:
         elif self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(self._held_until, partial(self._let_go, heard_ns))
+
+    def _retell(self, frame: Frame) -> None:
+        """What the journal has already must be what is told again, or nothing fits together."""
+        if self._retold == len(self._earlier):
+            self._writer.add(frame)
+            return
+        event = self._earlier[self._retold]
+        if (event.name, event.data) != (frame.name, frame.data):
+            raise CannotContinue("its provider tells it otherwise now")
+        self._retold += 1
 
     def _let_go(self, heard_ns: int = 0) -> None:
         """Write what was held back: from here on this try counts."""
@@ -196,8 +224,7 @@ class Try:
         writer = self._writer
         asked = tokens_in(len(self._request.body))
         at_most = writer.birth.input_tokens_max
-        events = writer.events
-        own = events[self._after - (writer.last_id - len(events)) :]
+        own = [*self._earlier, *writer.events][self._after :]
         said = said_in(own, self._dialect)
         now = asyncio.get_running_loop().time()
         return estimated(

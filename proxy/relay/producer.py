@@ -137,7 +137,10 @@ class Producer:
         try:
             await self._tries.run()
         except MidstreamError as error:
-            self._end_failed(error)
+            if self._tries.is_broken_off:
+                self._end_stopped(Stop(Ending.INTERRUPTED, "its worker died"))
+            else:
+                self._end_failed(error)
         except Exception as error:  # noqa: BLE001 - a task's root: a bug must still end the stream
             self._observer.internal_error(error)
             self._end_failed(InternalError())
@@ -157,5 +160,5 @@ class Producer:
     def _end(self, ending: Ending, problem: Problem) -> None:
         self._tries.close()
         writer = self.writer
-        so_far = SoFar(writer.birth, writer.last_id, writer.events)
+        so_far = SoFar(writer.birth, writer.last_id, self._tries.events)
         writer.end(ending, problem, self.work.dialect.last_frames(ending, problem, so_far))

@@ -19,6 +19,7 @@ from proxy.relay.committer import Committer
 from proxy.relay.course import course_of
 from proxy.relay.errands import Errands
 from proxy.relay.estimate import use_of
+from proxy.relay.heritage import NOTHING, Heritage
 from proxy.relay.legs import Legs
 from proxy.relay.lifecycle import Phase
 from proxy.relay.naming import Naming
@@ -132,13 +133,14 @@ class Producers(Mapping[StreamId, Producer]):
             limit = admitted.refusal.limit
             self._observer.refused(limit.kind, limit.pool)
             raise QuotaExceeded(admitted.refusal, admitted.standings)
-        await self._births.write(birth)
+        await self._births.write(birth, work.recipe)
         if claim is not None:
             await self._births.check_claim(birth, claim)
         if loop.time() - begun > self._lease_s:  # a sweep may have settled it before it was born
             self._births.take_back(birth)
             raise StoreUnavailable("it took longer than a lease")
-        writer = self._writer(birth, epoch=1, tail=self._readers.new_local_tail(birth.id))
+        tail = self._readers.new_local_tail(birth.id)
+        writer = self._writer(birth, epoch=1, tail=tail, recipe=work.recipe)
         producer = self._producer(writer, work, admission.keep_s)
         producer.standings = admitted.standings
         self._running[birth.id] = producer
@@ -166,30 +168,36 @@ class Producers(Mapping[StreamId, Producer]):
             else:
                 admission = uncounted(admission)
 
-    def _writer(self, birth: Birth, *, epoch: int, tail: Tail) -> Writer:
+    def _writer(
+        self, birth: Birth, *, epoch: int, tail: Tail, recipe: bytes | None = None
+    ) -> Writer:
         writer = Writer(
             birth,
             epoch=epoch,
             tail=tail,
             limits=self._limits,
             on_ready=self._committer.ready,
+            recipe=recipe,
         )
         self._committer.enlist(writer)
         return writer
 
-    def _producer(self, writer: Writer, work: Work, keep_s: float) -> Producer:
+    def _producer(
+        self, writer: Writer, work: Work, keep_s: float, heritage: Heritage = NOTHING
+    ) -> Producer:
         pace = self._observer.stream_started(writer.birth)
         patience = [candidate.provider.patience for candidate in work.candidates]
         tries = Tries(
             writer,
             work,
-            Legs(writer, self._clock),
+            Legs(writer, self._clock, heritage.legs, is_heir=heritage is not NOTHING),
             Attempts(patience, self._draw),
             self._observer,
             pace,
             lambda dialect: Naming(
                 dialect, writer, self._ledger, self._committer.note_trouble, keep_s
             ),
+            heritage=heritage,
             event_bytes_max=self._limits.event_bytes_max,
             draw=self._draw,
             run_beside=self._errands.run,
@@ -203,6 +211,19 @@ class Producers(Mapping[StreamId, Producer]):
         """A writer that goes on where a dead one stopped."""
         tail = Tail(state.birth.id, last_id=state.last_id, is_local=False)
         return self._writer(state.birth, epoch=state.epoch, tail=tail)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more streams can be produced here."""
+        return self.is_draining or len(self._running) >= self._streams_max
+
+    def take_over(self, state: State, work: Work, heritage: Heritage) -> None:
+        """Go on with a stream whose worker died. What it holds in the ledger stays as it is."""
+        writer = self.successor(state)
+        writer.usage, writer.has_content = heritage.usage, heritage.has_content
+        producer = self._producer(writer, work, work.total_s + state.birth.retention_s, heritage)
+        self._running[state.birth.id] = producer
+        self._errands.tasks.create_task(producer.run(self._after_end))
 
     # --- ending -------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The round that finds streams whose producer died, and writes their ending.
+"""The round that finds streams whose producer died: they are taken over, or their end is written.
 
 Every worker sweeps; the ledger deals the streams out. A lease is judged by the store's clock,
 in the store, and only by a worker for which the store has been well for one whole lease, and all
@@ -7,7 +7,7 @@ whether or not there is anything to judge.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -57,6 +57,7 @@ class Sweep:
         lease_s: float,
         own: Collection[StreamId],
         write: Callable[[State], Writer],
+        take: Callable[[State], Awaitable[bool]],
     ) -> None:
         self._journal = journal
         self._ledger = ledger
@@ -69,6 +70,7 @@ class Sweep:
         self._lease_s = lease_s
         self._own = own
         self._write = write
+        self._take = take
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -110,12 +112,16 @@ class Sweep:
                     waits_s[stream] = lease_s
                 case None:
                     over.append(stream)
-        await asyncio.gather(*(self._interrupt(state) for state in dead))
+        await asyncio.gather(*(self._bury(state) for state in dead))
         if waits_s:
             await self._ledger.put_off(waits_s)
         if over:
             await self._settle_ended(over)
         return len(overdue)
+
+    async def _bury(self, state: State) -> None:
+        if not await self._take(state):
+            await self._interrupt(state)
 
     async def _interrupt(self, state: State) -> None:
         """The producer is dead: end what it had begun. Reads the journal, for its end to fit."""

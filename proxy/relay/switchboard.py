@@ -36,6 +36,7 @@ from proxy.relay.readers import Readers, Transport
 from proxy.relay.reporter import Reporter
 from proxy.relay.settings import Settings
 from proxy.relay.sweep import Sweep
+from proxy.relay.takeover import Takeover
 from proxy.relay.work import Work
 from proxy.stream import Birth, Ending, State, StreamId, new_stream_id, passage_id
 from proxy.wire.dialect import Dialect
@@ -87,6 +88,8 @@ class Switchboard:
         )
         self.couriers = Couriers(ledger, observer, errands, settings)
         """What passes through whole: see `Couriers.send`."""
+        self.takeover = Takeover(journal, observer, clock, self._producers)
+        """How streams of dead workers are gone on with; its `plan` is for others to set."""
         self._sweep = Sweep(
             journal,
             ledger,
@@ -99,6 +102,7 @@ class Switchboard:
             lease_s=settings.lease_s,
             own=self._producers,
             write=self._producers.successor,
+            take=self.takeover.take,
         )
         journal.on_hint(self._committer.renew)
 

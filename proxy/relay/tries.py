@@ -9,9 +9,12 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 
+import msgspec
+
 from proxy.errors import CannotContinue, ProviderError
 from proxy.observe import Observer, Pace
 from proxy.relay.attempts import Attempts, Step
+from proxy.relay.heritage import NOTHING, Heritage
 from proxy.relay.legs import Legs
 from proxy.relay.lifecycle import Phase
 from proxy.relay.listening import Try
@@ -35,7 +38,7 @@ class Tries:
         pace: Pace,
         new_naming: Callable[[Dialect | None], Naming],
         *,
-        earlier: Sequence[Event] = (),
+        heritage: Heritage = NOTHING,
         event_bytes_max: int,
         draw: Callable[[], float],
         run_beside: Callable[[Coroutine[object, object, None]], None],
@@ -47,7 +50,7 @@ class Tries:
         self._observer = observer
         self._pace = pace
         self._new_naming = new_naming
-        self._earlier = earlier
+        self._heritage = heritage
         self._event_bytes_max = event_bytes_max
         self._draw = draw
         self._run_beside = run_beside
@@ -57,11 +60,14 @@ class Tries:
         """Have the answer made. Raises what the last try failed of, if none is left."""
         loop = asyncio.get_running_loop()
         held_until = loop.time() + self._work.hold_back_s
-        over_at = loop.time() + self._work.total_s
+        over_at = loop.time() + self._work.total_s - self._heritage.age_s
         step, is_again = self._attempts.step, False
         part = self._part(step)
         while True:
-            self._begin(step, is_again=is_again)
+            if self._heritage.name:
+                self._legs.take_over()
+            else:
+                self._begin(step, is_again=is_again)
             trying = self._try = self._new_try(step, part, held_until, over_at)
             try:
                 await trying.run()
@@ -72,6 +78,7 @@ class Tries:
                 part = self._part_after(following, error)
             else:
                 return
+            self._heritage = msgspec.structs.replace(self._heritage, name="")
             is_again = following.place == step.place and not trying.is_written
             if not is_again:
                 self._give_up(trying)
@@ -110,7 +117,7 @@ class Tries:
             return Part(candidate.request, candidate.listen())
         if candidate.take_up is None:
             raise CannotContinue("this target may not")
-        return candidate.take_up([*self._earlier, *self._writer.events])
+        return candidate.take_up(self.events)
 
     def _part_after(self, step: Step, failed: ProviderError) -> Part:
         """Raises the failure before it, where it cannot be gone on with."""
@@ -140,6 +147,7 @@ class Tries:
             held_until=held_until,
             over_at=over_at,
             event_bytes_max=self._event_bytes_max,
+            heritage=self._heritage,
             draw=self._draw,
             tell_mended=partial(
                 self._observer.resumed_upstream,
@@ -163,6 +171,16 @@ class Tries:
         """
         if trying.line.keeper is not None and self._writer.phase is not Phase.LOST:
             self._run_beside(trying.line.cancel())
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """All of the stream: those that another worker has written, and those of this one."""
+        return [*self._heritage.events, *self._writer.events]
+
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether an answer that a dead worker began could not be heard again up to its place."""
+        return self._try is not None and not self._try.has_retold
 
     # --- how it ends ------------------------------------------------------------------------
 

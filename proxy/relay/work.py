@@ -59,6 +59,8 @@ class Work(msgspec.Struct, frozen=True):
     limits: Sequence[Limit] = ()
     """That have to let it through: those of the first candidate's provider too."""
     ask: Ask = Ask()
+    recipe: bytes | None = None
+    """From which the same work can be planned again, where that is wanted: see `takeover`."""
     hold_back_s: float = 0.0
     """How long frames without content wait for some, from the start on: see `held_back`."""
 
