@@ -1,6 +1,9 @@
 """Two Midstreams in a row: the inner one is killed in the middle, and nobody notices."""
 
 import asyncio
+import os
+import re
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -8,8 +11,9 @@ from typing import Any
 import aiohttp
 
 from tests.fleets import free_port
-from tests.reading import Seen, parse_sse, session
+from tests.reading import Seen, ask, parse_sse, read_sse, session
 from tests.server import RECORDINGS, Served, scripted, serving, start
+from tests.serving.processes import workers_of
 
 PACE = 60
 LEASE_S = 1.0
@@ -114,3 +118,51 @@ def test_an_inner_proxy_that_is_killed_and_restarted_costs_no_client_anything(
         for served in inner:
             if served.process.poll() is None:
                 served.stop()
+
+
+def test_a_worker_that_is_killed_leaves_its_streams_to_the_other_one(tmp_path: Path) -> None:
+    config = "[server]\nworkers = 2\n" + INNER
+    with serving(tmp_path, config) as served:
+
+        async def scenario() -> list[list[Seen]]:
+            async with session() as http:
+                streams = [await ask(http, served.url, "kept/long") for _ in range(6)]
+                await asyncio.sleep(1.0)
+                os.kill(workers_of(served)[producer(served, streams[0])], signal.SIGKILL)
+                return [await whole(http, served.url, stream) for stream in streams]
+
+        for seen in asyncio.run(scenario()):
+            assert said(seen) == recorded("chat")
+            assert [each.id for each in seen] == list(range(1, len(seen) + 1))
+        log = served.log.read_text()
+        assert log.count("took_over") >= 1
+        assert log.count("ending=completed") == 6
+        assert "ending=interrupted" not in log
+
+
+def producer(served: Served, stream: str) -> str:
+    """The name of the worker that has the stream."""
+    line = next(
+        line
+        for line in served.log.read_text().splitlines()
+        if "stream_started" in line and stream in line
+    )
+    found = re.search(r"worker=(\d+)", line)
+    assert found is not None, line
+    return f"midstream-{found[1]}"
+
+
+async def whole(http: aiohttp.ClientSession, url: str, stream: str) -> list[Seen]:
+    """All of its events, however often the line is cut meanwhile."""
+    seen: list[Seen] = []
+    for _ in range(50):
+        after = len(seen)
+        try:
+            more = await read_sse(http, url, stream, after, None)
+        except aiohttp.ClientError:
+            more = []
+            await asyncio.sleep(0.1)
+        seen += more
+        if seen and seen[-1].data == "[DONE]":
+            return seen
+    raise AssertionError(f"it ends at {len(seen)}")
