@@ -25,6 +25,11 @@ Committer
     What carries all that a worker's writers have ready to the store, a batch at a time.
 Track
     The way to one part of the store that may be away by itself. The committer has one for each.
+Line
+    What one answer is heard on; mended after a cut, where its provider keeps the answer.
+Recipe, Heritage
+    What is kept of a request so that another worker can take its stream over; what that one has
+    of the stream.
 Passage, Courier
     A request whose one answer passes through whole and is kept by nobody: embeddings, a count of
     tokens; the one task that fetches that answer.
@@ -76,7 +81,7 @@ Ledger
     What a namespace keeps beside its journals: claims, holds and what was used, lists, names of
     answers, running streams, the reports of its workers.
 Sweep
-    The round that finds streams whose producer died, and writes their ending.
+    The round that finds streams whose producer died: they are taken over, or end.
 Worker, Supervisor
     A process that serves; the one that starts several, replaces those that die, and stops them.
 Report

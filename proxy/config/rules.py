@@ -60,8 +60,6 @@ def check_scripted(
         problems.add((*path, "fault_after"), "needs a fault that comes after events: set fault")
     if "fault_status" in written and provider.fault != "status":
         problems.add((*path, "fault_status"), 'needs fault = "status"')
-    if "fault_times" in written and not provider.resumes:
-        problems.add((*path, "fault_times"), "needs resumes = true")
 
 
 def check_model(

@@ -212,18 +212,21 @@ def _plan(
         return translation(call.dialect, theirs, ask, making)
 
     candidate = Candidate(target, provider, request, listen)
-    recipe = None
-    if desk.settings.takeover:
-        recipe = write_recipe(call.principal, call.ask, passed_on(call.headers), pinned)
     work = Work(
         dialect=call.dialect,
         candidates=[candidate],
         limits=held.limits,
         ask=held.most,
-        recipe=recipe,
+        recipe=_recipe(desk, call, pinned),
         hold_back_s=_hold_back_s(desk, ask),
     )
     return birth, work
+
+
+def _recipe(desk: Desk, call: Call, pinned: str | None) -> bytes | None:
+    if not desk.settings.takeover:
+        return None
+    return write_recipe(call.principal, call.ask, passed_on(call.headers), pinned)
 
 
 def _hold_back_s(desk: Desk, ask: Ask) -> float:

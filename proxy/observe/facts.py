@@ -3,6 +3,8 @@
 It never takes a credential, a prompt, an answer, a query string or a header's value. What
 surprises: of an error that nobody expected, its type and its frames are told and not its
 message, because foreign ones quote what they choke on.
+
+This is longer than a file should be because what may be told is to be seen in one place.
 """
 
 import logging

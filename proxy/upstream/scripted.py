@@ -26,6 +26,7 @@ from proxy.errors import ConfigInvalid, ProviderRefused, ProviderTruncated
 from proxy.observe import Peer
 from proxy.relay.ports import Deadlines, Kept, Patience, Place, ProviderModel, UpstreamRequest
 from proxy.stream import Frame
+from proxy.upstream.faults import FAULTS, Faults
 from proxy.wire.passages import PASSAGES
 
 _SUFFIXES = {
@@ -41,45 +42,6 @@ _RETRY_AFTER_S = 1.0
 _FILLER = b"x" * 65_536
 _FILLERS = 480
 """Of a huge event: some 30 MB."""
-
-
-class _Faults(NamedTuple):
-    """What the faults of a dialect look like."""
-
-    garbage: bytes
-    error: bytes
-    huge_begin: bytes
-    huge_end: bytes
-
-
-_FAULTS = {
-    "openai.chat": _Faults(
-        garbage=b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"del\n\n',
-        error=b'data: {"error":{"message":"The server had an error.","type":"server_error",'
-        b'"param":null,"code":"server_error"}}\n\n',
-        huge_begin=b'data: {"id":"chatcmpl-huge","object":"chat.completion.chunk",'
-        b'"created":1767225600,"model":"huge","choices":[{"index":0,"delta":{"content":"',
-        huge_end=b'"},"finish_reason":null}]}\n\n',
-    ),
-    "openai.responses": _Faults(
-        garbage=b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
-        b'"sequence_n\n\n',
-        error=b'event: error\ndata: {"type":"error","code":"server_error","message":"The server '
-        b'had an error.","param":null,"sequence_number":0}\n\n',
-        huge_begin=b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"'
-        b',"sequence_number":0,"item_id":"msg_huge","output_index":0,"content_index":0,'
-        b'"logprobs":[],"delta":"',
-        huge_end=b'"}\n\n',
-    ),
-    "anthropic.messages": _Faults(
-        garbage=b'event: content_block_delta\ndata: {"type":"content_block_delta","inde\n\n',
-        error=b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error",'
-        b'"message":"Overloaded"}}\n\n',
-        huge_begin=b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-        b'"delta":{"type":"text_delta","text":"',
-        huge_end=b'"}}\n\n',
-    ),
-}
 
 
 class _Piece(NamedTuple):
@@ -100,7 +62,7 @@ class _Recording(NamedTuple):
     """The events of a recording, and what the dialect's faults look like."""
 
     events: Sequence[bytes]
-    faults: _Faults
+    faults: Faults
 
 
 class _Name(msgspec.Struct, frozen=True, array_like=True):
@@ -248,12 +210,12 @@ def _read_recordings(
                 if file.name.endswith(suffix):
                     is_empty = False
                     events = split_events(file.read_bytes())
-                    recording = _Recording(events, _FAULTS[dialect])
+                    recording = _Recording(events, FAULTS[dialect])
                     yield (dialect, file.name.removesuffix(suffix)), recording
             for passage, suffix in _PASSAGE_SUFFIXES.items():
                 if file.name.endswith(suffix):
                     is_empty = False
-                    recording = _Recording([file.read_bytes()], _FAULTS["openai.chat"])
+                    recording = _Recording([file.read_bytes()], FAULTS["openai.chat"])
                     yield (passage, file.name.removesuffix(suffix)), recording
     except OSError as error:
         raise ConfigInvalid((f"{where}: {folder} cannot be read: {error.strerror}",)) from error
