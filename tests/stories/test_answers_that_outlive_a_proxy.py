@@ -59,10 +59,13 @@ def body(model: str, dialect: str) -> dict[str, Any]:
     return {**asked, "messages": said, "max_tokens": 4000}
 
 
-async def answer(http: aiohttp.ClientSession, url: str, model: str, dialect: str) -> list[Seen]:
+async def answer(
+    http: aiohttp.ClientSession, url: str, model: str, dialect: str, begun: list[str]
+) -> list[Seen]:
     """The whole answer, on the one connection that asked for it."""
     async with http.post(url + PATHS[dialect], json=body(model, dialect)) as got:
         assert got.status == 200, await got.text()
+        begun.append(dialect)
         return parse_sse(await got.read())
 
 
@@ -78,16 +81,20 @@ def said(seen: list[Seen]) -> list[bytes]:
 async def all_answers(
     url: str, each: int, middle: Any, dialects: tuple[str, ...] = tuple(PATHS)
 ) -> dict[str, list[list[Seen]]]:
+    """Those of so many clients for each dialect; `middle` is called once all have begun to read."""
+    begun: list[str] = []
     async with session() as http:
         models = {"chat": "o/long", "responses": "o/long", "messages": "a/long"}
         tasks = {
             dialect: [
-                asyncio.create_task(answer(http, url, models[dialect], dialect))
+                asyncio.create_task(answer(http, url, models[dialect], dialect, begun))
                 for _ in range(each)
             ]
             for dialect in dialects
         }
-        await asyncio.sleep(1.0)
+        async with asyncio.timeout(30):
+            while len(begun) < each * len(dialects):
+                await asyncio.sleep(0.05)
         await asyncio.to_thread(middle)
         return {dialect: await asyncio.gather(*some) for dialect, some in tasks.items()}
 
