@@ -212,14 +212,9 @@ def _plan(
         return translation(call.dialect, theirs, ask, making)
 
     candidate = Candidate(target, provider, request, listen)
-    work = Work(
-        dialect=call.dialect,
-        candidates=[candidate],
-        limits=held.limits,
-        ask=held.most,
-        recipe=_recipe(desk, call, pinned),
-        hold_back_s=_hold_back_s(desk, ask),
-    )
+    recipe = _recipe(desk, call, pinned)
+    hold_back_s = _hold_back_s(desk, ask)
+    work = Work(call.dialect, [candidate], held.limits, held.most, recipe, hold_back_s)
     return birth, work
 
 
