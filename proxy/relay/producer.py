@@ -23,7 +23,7 @@ from proxy.relay.estimate import Silence, did_nothing, estimated, is_known, said
 from proxy.relay.lifecycle import Phase, Stop, is_detached
 from proxy.relay.naming import Naming
 from proxy.relay.ports import Deadline, Outcome
-from proxy.relay.work import Work
+from proxy.relay.work import Candidate, Work
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, Frame, Problem, State
 from proxy.wire.dialect import SoFar
@@ -69,6 +69,11 @@ class Producer:
         writer.on_receipt = self._look_at_receipt
 
     # --- from outside -----------------------------------------------------------------------
+
+    @property
+    def candidate(self) -> Candidate:
+        """Who is asked now."""
+        return self._candidate
 
     def stop(self, ending: Ending, reason: str) -> None:
         """End the stream now; the provider is closed at once. Only the first call counts."""
