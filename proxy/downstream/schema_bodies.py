@@ -74,6 +74,7 @@ def _generated() -> Json:
         ref_template=SCHEMAS + "{name}",
     )
     say_more(components, "StreamView", _stream_details())
+    say_more(components, "LegView", _leg_details())
     say_more(components, "StreamItem", _stream_details() | _item_details())
     say_more(components, "WorkerView", _worker_details())
     say_more(components, "PoolView", _pool_details())
@@ -107,7 +108,10 @@ def _stream_details() -> dict[str, Json]:
         "ending": {"enum": [*Ending, None], "description": _ENDING},
         "dialect": {"description": "The wire language that its events are in."},
         "model": {"description": "The model, by the name that was asked for."},
-        "provider": {"description": "Who makes the answer, by the name in the configuration."},
+        "provider": {
+            "description": "Who makes the answer, by the name in the configuration; of several who "
+            "were asked, the last."
+        },
         "tag": {"description": "The application's own name for it, from `Midstream-Tag`."},
         "last_event_id": event_id(lowest=0)
         | {"description": "The id of its newest event; 0 while there is none."},
@@ -123,7 +127,45 @@ def _stream_details() -> dict[str, Json]:
             "yet) the provider's count: after an end it was guessed, from the bytes of the text "
             "and from the time in which nothing was said."
         },
+        "cost_usd": {
+            "minimum": 0,
+            "description": "What that costs in USD, by the prices in the configuration; null while "
+            "usage is, and where somebody who answered has no price.",
+        },
+        "legs": {
+            "description": "Each target that was asked for it, in that order. Empty until then."
+        },
         "error": {"description": "Why it did not complete; null if it did, or still may."},
+    }
+
+
+def _leg_details() -> dict[str, Json]:
+    return {
+        "provider": {"description": "By the name in the configuration."},
+        "model": {"description": "By the provider's own name."},
+        "dialect": {"description": "The wire language in which it was asked."},
+        "began_at": {"format": "date-time", "description": "When it was asked first."},
+        "after": event_id(lowest=0)
+        | {"description": "The id of the event after which its part of the answer begins."},
+        "tries": {"minimum": 0, "description": "How often it was asked."},
+        "waited_s": {"minimum": 0, "description": "Seconds of waiting before its tries."},
+        "resumes": {
+            "minimum": 0,
+            "description": "How often the rest was had from it after the line to it was cut.",
+        },
+        "is_taken_over": {
+            "description": "Whether it was asked by a worker that took the stream over from a "
+            "dead one."
+        },
+        "failure": {
+            "description": "The `code` for which it was given up; null of the one that answers, "
+            "or has answered."
+        },
+        "usage": {"description": "Of its part alone; null if it did nothing, or not yet."},
+        "cost_usd": {
+            "minimum": 0,
+            "description": "What that costs; null without usage, or without a price.",
+        },
     }
 
 
