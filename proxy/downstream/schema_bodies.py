@@ -10,6 +10,7 @@ import msgspec
 from proxy.downstream.describe import StreamView
 from proxy.downstream.models import AnthropicPage
 from proxy.downstream.operator import WorkerList
+from proxy.downstream.schema_legs import leg_details
 from proxy.downstream.streams import StreamList
 from proxy.downstream.usage import UsageView
 from proxy.policy.quotas import Kind
@@ -74,7 +75,7 @@ def _generated() -> Json:
         ref_template=SCHEMAS + "{name}",
     )
     say_more(components, "StreamView", _stream_details())
-    say_more(components, "LegView", _leg_details())
+    say_more(components, "LegView", leg_details())
     say_more(components, "StreamItem", _stream_details() | _item_details())
     say_more(components, "WorkerView", _worker_details())
     say_more(components, "PoolView", _pool_details())
@@ -136,36 +137,6 @@ def _stream_details() -> dict[str, Json]:
             "description": "Each target that was asked for it, in that order. Empty until then."
         },
         "error": {"description": "Why it did not complete; null if it did, or still may."},
-    }
-
-
-def _leg_details() -> dict[str, Json]:
-    return {
-        "provider": {"description": "By the name in the configuration."},
-        "model": {"description": "By the provider's own name."},
-        "dialect": {"description": "The wire language in which it was asked."},
-        "began_at": {"format": "date-time", "description": "When it was asked first."},
-        "after": event_id(lowest=0)
-        | {"description": "The id of the event after which its part of the answer begins."},
-        "tries": {"minimum": 0, "description": "How often it was asked."},
-        "waited_s": {"minimum": 0, "description": "Seconds of waiting before its tries."},
-        "resumes": {
-            "minimum": 0,
-            "description": "How often the rest was had from it after the line to it was cut.",
-        },
-        "is_taken_over": {
-            "description": "Whether it was asked by a worker that took the stream over from a "
-            "dead one."
-        },
-        "failure": {
-            "description": "The `code` for which it was given up; null of the one that answers, "
-            "or has answered."
-        },
-        "usage": {"description": "Of its part alone; null if it did nothing, or not yet."},
-        "cost_usd": {
-            "minimum": 0,
-            "description": "What that costs; null without usage, or without a price.",
-        },
     }
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,11 @@ role = "operator"
 usd_per_day = 1
 """
 CREATES = 60
+CHAT = "/v1/chat/completions"
+ASKED: Mapping[str, object] = {
+    "messages": [{"role": "user", "content": "hi"}],
+    "max_tokens": 50,
+}
 
 
 class App:
@@ -41,10 +46,10 @@ class App:
         self.http = http
 
     async def post(
-        self, model: str, key: str = "APP", path: str = "/v1/chat/completions", **fields: object
+        self, model: str, key: str = "APP", path: str = CHAT, **fields: object
     ) -> tuple[int, Any]:
         """The status, and the view of the stream; or the error."""
-        asked = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 50}
+        asked = ASKED if path == CHAT else {"input": "hi"}
         headers = {"x-api-key": ENV[key]}
         body = {"model": model, **asked, **fields}
         async with self.http.post(self.url + path, json=body, headers=headers) as answer:
@@ -92,6 +97,47 @@ def test_weighted_targets_are_asked_by_their_shares(tmp_path: Path) -> None:
     async def story(app: App) -> None:
         asked = await app.providers("m", CREATES)
         assert asked["a"] > asked["b"]  # by chance not once in 10**12 runs
+
+    tell(tmp_path, config + SMALL, story)
+
+
+def test_the_least_busy_target_for_its_weight_is_asked(tmp_path: Path) -> None:
+    config = (
+        scripted("slow", model="slow", fault="stall", fault_after=3)
+        + scripted("slower", model="slower", fault="stall", fault_after=3)
+        + """
+[models.m]
+strategy = "least_busy"
+targets = [{to = "slow/text", weight = 3}, "slower/text"]
+"""
+    )
+
+    async def story(app: App) -> None:
+        headers = {"x-api-key": ENV["APP"], "prefer": "respond-async"}
+        asked = []
+        for _ in range(8):
+            body = {"model": "m", **ASKED}
+            async with app.http.post(app.url + CHAT, json=body, headers=headers) as answer:
+                asked.append((await answer.json())["provider"])
+        assert Counter(asked) == {"slow": 6, "slower": 2}
+        assert asked[:4] == ["slow", "slower", "slow", "slow"]
+
+    tell(tmp_path, config + SMALL, story)
+
+
+def test_who_goes_on_from_a_response_asks_the_provider_that_made_it(tmp_path: Path) -> None:
+    config = '[models.m]\nstrategy = "weighted"\ntargets = ["a/text", "b/text"]\n'
+
+    async def story(app: App) -> None:
+        headers, path = {"x-api-key": ENV["APP"]}, "/v1/responses"
+        body = {"model": "m", "input": "hi"}
+        async with app.http.post(app.url + path, json=body, headers=headers) as first:
+            name, where = (await first.json())["id"], first.headers["location"]
+        async with app.http.get(app.url + where, headers=headers) as view:
+            made_by = (await view.json())["provider"]
+        for _ in range(20):
+            _, told = await app.post("m", path=path, previous_response_id=name)
+            assert told["provider"] == made_by
 
     tell(tmp_path, config + SMALL, story)
 
