@@ -137,6 +137,9 @@ class _Entry:
         if refused:
             self._add(f"has parameters that a target cannot set: {', '.join(refused)}")
             return None
+        if not all(name.isascii() and name.isidentifier() for name in value):
+            self._add("has a parameter whose name is not of letters, digits and _")
+            return None
         found = {}
         for name, written in value.items():
             try:

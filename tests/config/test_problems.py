@@ -283,6 +283,10 @@ def test_a_price_is_input_and_output_in_usd(written: str, expected: str) -> None
             '{to = "demo/m", parameters = {n = 2, stream = false}}',
             "entry 1 has parameters that a target cannot set: n, stream",
         ),
+        (
+            '{to = "demo/m", parameters = {"top p" = 1}}',
+            "entry 1 has a parameter whose name is not of letters, digits and _",
+        ),
         ('{to = "demo/m", parameters = {top_p = nan}}', "entry 1 has a parameter that is no JSON"),
         ('{to = "demo/m", parameters = {at = [2027-01-01]}}', "has a parameter that is no JSON"),
     ],
