@@ -8,7 +8,7 @@ from proxy.config.quotas import Quota
 from proxy.config.tables import Config, Off, Provider, RemoteProvider, ScriptedProvider
 from proxy.policy.keys import Key
 from proxy.policy.quotas import Kind
-from proxy.policy.routes import Route
+from proxy.policy.routes import Route, Strategy, Target
 
 WORDS = {
     Kind.REQUESTS_PER_MINUTE: "requests a minute",
@@ -81,7 +81,25 @@ def _provider(provider: Provider) -> str:
 
 
 def _route(route: Route) -> str:
-    told, price = f"{route.target.provider}/{route.target.model}", route.target.price
+    targets = route.targets
+    told = [_target(target) for target in targets]
+    if len(targets) == 1:
+        means = told[0]
+    elif route.strategy is Strategy.FAILOVER:
+        means = f"first {'; then '.join(told)}"
+    else:
+        shares = sum(target.weight for target in targets)
+        parts = [f"{t.weight} of {shares} {each}" for t, each in zip(targets, told, strict=True)]
+        by = "by chance" if route.strategy is Strategy.WEIGHTED else "the least busy for its share"
+        means = f"{by}: {'; '.join(parts)}"
+    after = "; goes on after a failure" if route.continue_after_failure else ""
+    return f"{means}{after}"
+
+
+def _target(target: Target) -> str:
+    told, price = target.name, target.price
+    if target.parameters:
+        told += f" with {', '.join(target.parameters)}"
     if price is None:
         return told
     parts = [f"{usd(price.input)} in", f"{usd(price.output)} out"]

@@ -17,10 +17,11 @@ from proxy.config.addresses import without_credentials
 from proxy.config.names import ModelName, Name
 from proxy.config.quotas import Quota
 from proxy.config.secret import Secret
+from proxy.config.targets import SilentTokens, TargetTable
 from proxy.config.tracing import Tracing
 from proxy.policy.keys import Key, Role
 from proxy.policy.pools import Pools
-from proxy.policy.routes import SILENT_TOKENS_PER_S, Route, Target
+from proxy.policy.routes import SILENT_TOKENS_PER_S, Route, Strategy, Unstreamed
 from proxy.stream import Detach, Price
 
 _KIB = 1024
@@ -207,11 +208,15 @@ Provider = OpenAIProvider | AnthropicProvider | ScriptedProvider
 class ModelTable(msgspec.Struct, frozen=True, kw_only=True):
     """``[models.NAME]`` as it is written; `parse` makes a `Route` of it."""
 
-    targets: tuple[Target, ...]
-    """Exactly one."""
+    targets: tuple[TargetTable, ...]
+    """At least one."""
+    strategy: Strategy = Strategy.FAILOVER
+    continue_after_failure: bool = False
+    unstreamed: Unstreamed = Unstreamed.FOLD
     price: Price | None = None
     """Of a target that has none of its own."""
-    silent_tokens_per_s: Annotated[int, Meta(ge=0, le=100_000)] = SILENT_TOKENS_PER_S
+    silent_tokens_per_s: SilentTokens = SILENT_TOKENS_PER_S
+    """The same."""
 
 
 class KeyTable(msgspec.Struct, frozen=True, kw_only=True):

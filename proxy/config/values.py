@@ -16,7 +16,7 @@ from proxy.config.money import expected_usd, read_price, read_usd
 from proxy.config.problems import Problems
 from proxy.config.quotas import USD_MAX, Usd
 from proxy.config.secret import Secret, Unset, Wrong, resolve
-from proxy.policy.routes import Target
+from proxy.config.targets import TargetTable, read_targets
 from proxy.stream import Detach, Price
 
 NOT_A_TABLE = "must be a table, written as a section of its own"
@@ -45,7 +45,6 @@ _HEADER_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 _HEADER_NAME_CHARS_MAX = 100
 _HEADER_VALUE_CHARS_MAX = 1000
 _HEADERS_MAX = 50  # chosen: half of what servers commonly take
-_TARGET_CHARS_MAX = 300
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -64,7 +63,7 @@ class Reader:
             Secret | None: self._secret,
             dict[str, Secret]: self._headers,
             Detach: self._detach,
-            tuple[Target, ...]: self._targets,
+            tuple[TargetTable, ...]: self._targets,
             Price | None: self._price,
             Usd | None: self._usd,
         }
@@ -187,29 +186,8 @@ class Reader:
         self._problems.add(path, f'must be "finish", "cancel", or {what}')
         return Detach()
 
-    def _targets(self, path: Path, value: object) -> tuple[Target, ...]:
-        if isinstance(value, list) and len(value) > 1:
-            what = "failover is not available in this version: one target, no more"
-            self._problems.add(path, what)
-            return ()
-        match value:
-            case [str() as written]:
-                target = _target(written)
-            case [{"to": str() as written, **more}] if more.keys() <= {"price"}:
-                target = _target(written)
-                if target and "price" in more:
-                    price = read_price(more["price"], path, self._problems)
-                    return (msgspec.structs.replace(target, price=price),)
-            case _:
-                target = None
-        if target is None:
-            what = (
-                'must be a list of one "provider/model", such as ["openai/gpt-5"], '
-                'or of one {to = "openai/gpt-5", price = {...}}'
-            )
-            self._problems.add(path, what)
-            return ()
-        return (target,)
+    def _targets(self, path: Path, value: object) -> tuple[TargetTable, ...]:
+        return read_targets(value, path, self._problems)
 
     def _price(self, path: Path, value: object) -> Price | None:
         return read_price(value, path, self._problems)
@@ -219,12 +197,6 @@ class Reader:
         if amount is None:
             self._problems.add(path, f"must be {expected_usd(1, USD_MAX)}")
         return amount
-
-
-def _target(written: str) -> Target | None:
-    provider, _, model = written.partition("/")
-    is_whole = _is_printable(written, _TARGET_CHARS_MAX) and " " not in written
-    return Target(provider, model) if provider and model and is_whole else None
 
 
 def _is_reference(value: str) -> bool:

@@ -235,9 +235,19 @@ class StormyLedger:
         done()
         return found
 
-    async def settle(self, stream: StreamId, use: Use | None) -> None:
+    async def hold_more(
+        self, stream: StreamId, limits: Sequence[Limit], ask: Ask
+    ) -> Admitted | Refused:
         done = await self._journal.storm()
-        await self._inner.settle(stream, use)
+        told = await self._inner.hold_more(stream, limits, ask)
+        done()
+        return told
+
+    async def settle(
+        self, stream: StreamId, use: Use | None, by_pool: Mapping[str, Use] = {}
+    ) -> None:
+        done = await self._journal.storm()
+        await self._inner.settle(stream, use, by_pool)
         done()
 
     async def standings(self, limits: Sequence[Limit]) -> Sequence[Standing]:
