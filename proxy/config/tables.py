@@ -137,9 +137,12 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Answering(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for a provider of any kind: its quota, the producer's deadlines."""
+    """What holds for a provider of any kind: its quota, the producer's deadlines and patience."""
 
     quota: Name | None = None
+    retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    retry_wait_s: Annotated[float, Meta(ge=0, le=600)] = 8.0
+    terminator: Literal["required", "optional"] = "required"
     first_event_s: Seconds = 300.0
     idle_s: Seconds = 120.0
     total_s: Seconds = 3600.0

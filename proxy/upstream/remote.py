@@ -64,10 +64,11 @@ class RemoteProvider:
         self.name = name
         self.dialects: Sequence[str] = tuple(self.ask_paths)
         self.peer = _peer(settings)
-        self.patience = Patience()
         self.deadlines = Deadlines(
             settings.connect_s, settings.first_event_s, settings.idle_s, settings.total_s
         )
+        self.patience = Patience(settings.retries, settings.retry_wait_s)
+        self.may_leave_out_terminator = settings.terminator == "optional"
         self._own_headers = {key.lower(): value.reveal() for key, value in settings.headers.items()}
         is_tls = settings.base_url.startswith("https:")
         self._http = httpx2.AsyncClient(

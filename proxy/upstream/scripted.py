@@ -100,12 +100,13 @@ class ScriptedProvider:
         self.name = name
         self.dialects = tuple(_SUFFIXES)
         self.peer = Peer(settings.kind)
-        self.patience = Patience()
         self.deadlines = Deadlines(
             first_event_s=settings.first_event_s,
             idle_s=settings.idle_s,
             total_s=settings.total_s,
         )
+        self.patience = Patience(settings.retries, settings.retry_wait_s)
+        self.may_leave_out_terminator = settings.terminator == "optional"
         self._settings = settings
         self._pause_s = 1 / settings.events_per_s if settings.events_per_s else 0.0
         self._plays = dict(_read_recordings(name, settings))

@@ -82,6 +82,14 @@ class Translator(Protocol):
         """
         ...
 
+    def end_of_body(self) -> Sequence[Frame]:
+        """The provider's bytes have ended in good order, without a terminator: what is missing.
+
+        Called where its config allows that, in place of a failure. It is complete then. Raises
+        `ProviderTruncated` if nothing has said that the answer is whole.
+        """
+        ...
+
 
 class Dialect(Protocol):
     """A wire language of answers."""

@@ -50,6 +50,15 @@ class Named(Told):
             yield chunk
 
 
+class Closing(Named):
+    """One whose body ends in good order when all is said."""
+
+    async def _chunks(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        for data in self.said:
+            assert isinstance(data, bytes), "it makes no pause"
+            yield b"data: %b\n\n" % data
+
+
 def answered(
     *providers: Named, hold_back_s: float = 10.0, after_s: float = 60.0
 ) -> tuple[State, Sequence[Event]]:
@@ -175,3 +184,20 @@ def test_a_cancel_ends_the_wait_for_another_try() -> None:
     assert state.ending is Ending.CANCELLED
     assert took_s < 1
     assert isinstance(state.legs[0], Leg)
+
+
+def test_where_the_config_allows_it_a_finished_answer_without_its_terminator_is_whole() -> None:
+    provider = Closing("p", WHOLE[:-1])
+    assert answered(provider)[0].ending is Ending.FAILED
+    provider.may_leave_out_terminator = True
+    state, events = answered(provider)
+    assert state.ending is Ending.COMPLETED
+    assert said(events) == list(WHOLE)
+    assert state.usage == Usage(7, 3)
+
+
+def test_a_connection_that_breaks_after_the_reason_to_stop_is_a_failure_all_the_same() -> None:
+    provider = Named("p", WHOLE, (WHOLE[:-1], ProviderTruncated()))
+    provider.may_leave_out_terminator = True
+    state, _ = answered(provider)
+    assert state.ending is Ending.FAILED

@@ -49,6 +49,7 @@ _USAGE_NULL = re.compile(
 inside a string, where it would have to follow a backslash."""
 _USAGE_NULL_AS_USUAL = b',"usage":null'
 """As OpenAI writes it. Looked for first: the expression takes 10 us, this 0.2."""
+_FIRST = "0"
 _CANDIDATES_MAX = 8
 """How many members are tried. Chosen: each costs a decode; one is the rule, three a curiosity."""
 
@@ -69,6 +70,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Choice(msgspec.Struct, gc=False):
+    index: object = 0
     delta: _Delta | None = None
     finish_reason: str | None = None
 
@@ -196,6 +198,9 @@ class ChatTranslator:
         self._wants_usage = wants_usage
         self._may_end = False
         """A finish reason was heard; or audio, whose last chunk has none."""
+        self._others: set[str] = set()
+        """Choices beside the first, which has no index or 0."""
+        self._finished: set[str] = set()
 
     def hear(self, frame: Frame) -> Sequence[Frame]:
         """See `Translator`."""
@@ -215,11 +220,21 @@ class ChatTranslator:
             return self._hear_usage(frame, chunk)
         return (frame,)
 
+    def end_of_body(self) -> Sequence[Frame]:
+        """See `Translator`. Each choice must have its finish reason."""
+        if not self._finished >= {_FIRST, *self._others}:
+            raise ProviderTruncated
+        self.is_complete = True
+        return (Frame("", DONE),)
+
     def _hear_choice(self, choice: _Choice) -> None:
         delta = choice.delta
+        if choice.index:
+            self._others.add(str(choice.index))
         if choice.finish_reason:
             self._may_end = True
             self.has_content = True
+            self._finished.add(str(choice.index or _FIRST))
         elif delta is not None:
             if not self.has_content:
                 self.has_content = delta.has_content()

@@ -99,6 +99,7 @@ _usage_decoder = msgspec.json.Decoder(_Usage)
 _error_decoder = msgspec.json.Decoder(_Error)
 _BOUND_UNASKED = msgspec.Raw(b"%d" % OUTPUT_TOKENS_UNASKED)
 _TEXT = msgspec.Raw(b'"text"')
+_MESSAGE_STOP = Frame("message_stop", b'{"type":"message_stop"}')
 
 
 class AnthropicMessages:
@@ -188,6 +189,8 @@ class MessagesTranslator:
         self.is_complete = False
         self.usage: Usage | None = None
         self._is_started = False
+        self._has_stopped = False
+        """A stop reason was heard."""
         self._counts = _Usage()
         self._is_output_counted = False
 
@@ -209,12 +212,21 @@ class MessagesTranslator:
             message = read(_event_decoder, data).message
             self._count(message.usage if message else ABSENT)
         elif kind == "message_delta":
-            self._count(read(_event_decoder, data).usage, is_of_output=True)
+            event = read(_event_decoder, data)
+            self._has_stopped = not says_nothing((event.delta or {}).get("stop_reason", ABSENT))
+            self._count(event.usage, is_of_output=True)
         elif kind == "message_stop":
             if not self._is_started:
                 raise ProviderTruncated
             self.is_complete = True
         return (frame,)
+
+    def end_of_body(self) -> Sequence[Frame]:
+        """See `Translator`. There must be a stop reason."""
+        if not (self._is_started and self._has_stopped):
+            raise ProviderTruncated
+        self.is_complete = True
+        return (_MESSAGE_STOP,)
 
     def _count(self, raw: msgspec.Raw, *, is_of_output: bool = False) -> None:
         """Each number replaces the one before; what is left out stays. See `_Usage`.

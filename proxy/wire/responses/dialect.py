@@ -212,6 +212,10 @@ class ResponsesTranslator:
             self.has_content = _is_said(kind, data)
         return (frame,)
 
+    def end_of_body(self) -> Sequence[Frame]:
+        """See `Translator`. Its terminator holds the answer itself, so there is no other end."""
+        raise ProviderTruncated
+
     def _count(self, data: bytes) -> None:
         """Counts that are none are the provider's own, and not worth failing for."""
         response = read(_whole_decoder, data).response
