@@ -16,6 +16,7 @@ from msgspec import Meta
 from proxy.config.addresses import without_credentials
 from proxy.config.names import ModelName, Name
 from proxy.config.quotas import Quota
+from proxy.config.reaching import Certificates, ProxyUrl
 from proxy.config.secret import Secret
 from proxy.config.tracing import Tracing
 from proxy.policy.keys import Key, Role
@@ -158,6 +159,11 @@ class RemoteProvider(_Answering, frozen=True, kw_only=True):
     optional: bool = False
     connect_s: Seconds = 10.0
     headers: dict[str, Secret] = msgspec.field(default_factory=dict)
+    query: dict[str, str] = msgspec.field(default_factory=dict)
+    body: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    auth: Literal["bearer", "api-key", "x-api-key"] = "bearer"
+    proxy: ProxyUrl = None
+    ca_file: Certificates | None = None
 
 
 _OPENAI_URL = "https://api.openai.com/v1"
