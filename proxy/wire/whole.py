@@ -5,10 +5,11 @@ they came, but for line ends between tokens, which become spaces, because the da
 one line. What surprises: there is no frame before the last byte is here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from proxy.errors import ProviderGarbled
-from proxy.stream import Event, Frame
+from proxy.errors import ProviderGarbled, ProviderTruncated
+from proxy.stream import Event, Frame, Usage
+from proxy.wire.dialect import Translator
 
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 
@@ -42,3 +43,33 @@ class Whole:
 def only(events: Sequence[Event]) -> bytes:
     """The data of the one event that there is, which may be an answer in one piece; else empty."""
     return events[0].data if len(events) == 1 else b""
+
+
+class WholeTranslator:
+    """A `Translator` of one answer in one piece. The identity.
+
+    `as_events` says it in the words of a stream, as far as they tell of an error, of usage and of
+    the end; `heard` listens to those.
+    """
+
+    def __init__(self, heard: Translator, as_events: Callable[[bytes], Sequence[Frame]]) -> None:
+        self.has_content = False
+        self.is_complete = False
+        self.usage: Usage | None = None
+        self._heard = heard
+        self._as_events = as_events
+
+    def hear(self, frame: Frame) -> Sequence[Frame]:
+        """See `Translator`."""
+        assert not self.is_complete, "there is one frame"
+        try:
+            for event in self._as_events(frame.data):
+                self._heard.hear(event)
+        finally:
+            self.usage = self._heard.usage
+        self.has_content = self.is_complete = True
+        return (frame,)
+
+    def end_of_body(self) -> Sequence[Frame]:
+        """See `Translator`: an empty body is no answer."""
+        raise ProviderTruncated
