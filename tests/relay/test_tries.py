@@ -56,11 +56,11 @@ class Closing(Named):
     async def _chunks(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
         for data in self.said:
             assert isinstance(data, bytes), "it makes no pause"
-            yield b"data: %b\n\n" % data
+            yield data if self.asked[-1].is_whole else b"data: %b\n\n" % data
 
 
 def answered(
-    *providers: Named, hold_back_s: float = 10.0, after_s: float = 60.0
+    *providers: Named, hold_back_s: float = 10.0, after_s: float = 60.0, is_whole: bool = False
 ) -> tuple[State, Sequence[Event]]:
     """How a stream ended for which these can be asked, and its journal."""
 
@@ -72,8 +72,8 @@ def answered(
             Candidate(
                 Target(provider.name, "m", PRICE),
                 provider,
-                UpstreamRequest(CHAT.name, "m", BODY),
-                lambda: CHAT.translator(ASK),
+                UpstreamRequest(CHAT.name, "m", BODY, is_whole=is_whole),
+                lambda: CHAT.whole_translator(ASK) if is_whole else CHAT.translator(ASK),
             )
             for provider in providers
         ]
@@ -201,3 +201,26 @@ def test_a_connection_that_breaks_after_the_reason_to_stop_is_a_failure_all_the_
     provider.may_leave_out_terminator = True
     state, _ = answered(provider)
     assert state.ending is Ending.FAILED
+
+
+JSON = (b'{"choices":[{"message":{"content"', b':"a"},"finish_reason":"stop"}],\n', b'"usage":')
+COUNTS = b'{"prompt_tokens":7,"completion_tokens":3}}'
+
+
+def test_an_answer_in_one_piece_is_one_event_of_its_own_bytes() -> None:
+    state, events = answered(Closing("p", [*JSON, COUNTS]), is_whole=True)
+    assert state.ending is Ending.COMPLETED
+    assert state.has_content
+    assert state.usage == Usage(7, 3)
+    whole = b"".join([*JSON, COUNTS]).replace(b"\n", b" ")
+    assert said(events) == [whole]
+    assert CHAT.fold(events) == whole
+
+
+def test_one_in_one_piece_that_is_no_answer_is_asked_for_again_and_leaves_no_trace() -> None:
+    good, bad, empty = Closing("p", [*JSON, COUNTS]), Closing("q", [b"<html>"]), Closing("r", [])
+    state, events = answered(bad, empty, good, is_whole=True)
+    assert state.ending is Ending.COMPLETED
+    assert len(events) == 1
+    failures = ["provider_garbled", "provider_truncated", ""]
+    assert [leg.failure for leg in state.legs] == failures

@@ -11,6 +11,7 @@ from proxy.errors import ProviderGarbled, ProviderReported, ProviderTruncated
 from proxy.stream import Event, Frame, Usage
 from proxy.wire.deltas import Kind
 from proxy.wire.dialects import all_dialects
+from proxy.wire.responses.fold import response_of
 from proxy.wire.whole import Whole
 from tests.wire import recorded
 
@@ -163,3 +164,5 @@ def test_a_response_in_one_piece_tells_its_name() -> None:
     dialect = DIALECTS["openai.responses"]
     data = b'{"id":"resp_1","object":"response","status":"completed","output":[]}'
     assert dialect.answer_id(Frame("", data)) == "resp_1"
+    response = response_of(recorded.BIRTH, [Event(1, "", data)])
+    assert (response["id"], response["status"]) == ("resp_1", "completed")
