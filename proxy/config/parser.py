@@ -22,6 +22,7 @@ from proxy.config.tables import (
     Off,
     OpenAIProvider,
     Provider,
+    RemoteProvider,
     ScriptedProvider,
     Server,
     Store,
@@ -177,6 +178,8 @@ class _Reading:
                 providers[name] = provider
             if isinstance(provider, ScriptedProvider):
                 rules.check_scripted(raw, path, provider, self._problems)
+            elif isinstance(provider, RemoteProvider):
+                rules.check_remote(path, provider, self._problems)
         return providers
 
     def _provider(self, raw: object, path: Path) -> Provider | Unset | None:

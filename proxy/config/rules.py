@@ -9,7 +9,17 @@ from proxy.config.addresses import has_password, wrong_address
 from proxy.config.expectations import nearest
 from proxy.config.lines import Path
 from proxy.config.problems import Problems
-from proxy.config.tables import KeyTable, ModelTable, Off, ScriptedProvider, Server, Store, Streams
+from proxy.config.reaching import MODEL
+from proxy.config.tables import (
+    KeyTable,
+    ModelTable,
+    Off,
+    RemoteProvider,
+    ScriptedProvider,
+    Server,
+    Store,
+    Streams,
+)
 from proxy.policy.keys import Key, digest, is_mistyped
 from proxy.policy.routes import Strategy, match
 
@@ -60,6 +70,16 @@ def check_scripted(
         problems.add((*path, "fault_after"), "needs a fault that comes after events: set fault")
     if "fault_status" in written and provider.fault != "status":
         problems.add((*path, "fault_status"), 'needs fault = "status"')
+
+
+def check_remote(path: Path, provider: RemoteProvider, problems: Problems) -> None:
+    """What is written in its address, and what is there for TLS alone."""
+    if set("{}") & set(provider.base_url.replace(MODEL, "")):
+        problems.add((*path, "base_url"), f"can have no other braces than those of {MODEL}")
+    addresses = [provider.base_url, provider.proxy.reveal() if provider.proxy else ""]
+    is_tls = any(address.startswith("https:") for address in addresses)
+    if provider.ca_file is not None and not is_tls:
+        problems.warn((*path, "ca_file"), "is used by nothing: base_url is http")
 
 
 def check_model(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from proxy.config.addresses import without_credentials
 from proxy.config.money import usd
 from proxy.config.quotas import Quota
 from proxy.config.tables import Config, Off, Provider, RemoteProvider, ScriptedProvider
@@ -77,7 +78,10 @@ def _provider(provider: Provider) -> str:
         case RemoteProvider():
             source = f"key from {provider.api_key.source}" if provider.api_key else "without a key"
             spoken = f", asked in {' and '.join(provider.asked_in)}"
-            return f"{provider.kind} at {provider.base_url}, {source}{spoken}"
+            proxy = provider.proxy and without_credentials(provider.proxy.reveal())
+            through = f", through {proxy}" if proxy else ""
+            trusted = f", trusting {provider.ca_file.path}" if provider.ca_file else ""
+            return f"{provider.kind} at {provider.base_url}, {source}{spoken}{through}{trusted}"
 
 
 def _route(route: Route) -> str:

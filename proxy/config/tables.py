@@ -16,6 +16,7 @@ from msgspec import Meta
 from proxy.config.addresses import without_credentials
 from proxy.config.names import ModelName, Name
 from proxy.config.quotas import Quota
+from proxy.config.reaching import Certificates, ProxyUrl
 from proxy.config.secret import Secret
 from proxy.config.targets import SilentTokens, TargetTable
 from proxy.config.tracing import Tracing
@@ -138,9 +139,12 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Answering(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for a provider of any kind: its quota, the producer's deadlines."""
+    """What holds for a provider of any kind: its quota, the producer's deadlines and patience."""
 
     quota: Name | None = None
+    retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    retry_wait_s: Annotated[float, Meta(ge=0, le=600)] = 8.0
+    terminator: Literal["required", "optional"] = "required"
     first_event_s: Seconds = 300.0
     idle_s: Seconds = 120.0
     total_s: Seconds = 3600.0
@@ -156,6 +160,11 @@ class RemoteProvider(_Answering, frozen=True, kw_only=True):
     optional: bool = False
     connect_s: Seconds = 10.0
     headers: dict[str, Secret] = msgspec.field(default_factory=dict)
+    query: dict[str, str] = msgspec.field(default_factory=dict)
+    body: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    auth: Literal["bearer", "api-key", "x-api-key"] = "bearer"
+    proxy: ProxyUrl = None
+    ca_file: Certificates | None = None
 
 
 _OPENAI_URL = "https://api.openai.com/v1"

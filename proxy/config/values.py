@@ -15,6 +15,14 @@ from proxy.config.lines import Path
 from proxy.config.money import expected_usd, read_price, read_usd
 from proxy.config.problems import Problems
 from proxy.config.quotas import USD_MAX, Usd
+from proxy.config.reaching import (
+    Certificates,
+    ProxyUrl,
+    check_proxy,
+    read_certificates,
+    read_fields,
+    read_query,
+)
 from proxy.config.secret import Secret, Unset, Wrong, resolve
 from proxy.config.targets import TargetTable, read_targets
 from proxy.stream import Detach, Price
@@ -62,6 +70,12 @@ class Reader:
             Secret: self._address,
             Secret | None: self._secret,
             dict[str, Secret]: self._headers,
+            dict[str, str]: lambda path, value: read_query(value, path, problems),
+            dict[str, msgspec.Raw]: lambda path, value: read_fields(value, path, problems),
+            ProxyUrl: self._proxy,
+            Certificates | None: lambda path, value: read_certificates(
+                value, path, read_file, problems
+            ),
             Detach: self._detach,
             tuple[TargetTable, ...]: self._targets,
             Price | None: self._price,
@@ -140,6 +154,13 @@ class Reader:
         if isinstance(value, str) and not _is_reference(value):
             return Secret(value, "")
         return self._secret(path, value)
+
+    def _proxy(self, path: Path, value: object) -> Secret | None:
+        """The same of a proxy's."""
+        proxy = self._address(path, value)
+        if proxy is not None:
+            check_proxy(proxy, path, self._problems)
+        return proxy
 
     def _headers(self, path: Path, value: object) -> Mapping[str, Secret | None]:
         """Header names in lower case, and what they carry."""

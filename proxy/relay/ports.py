@@ -429,6 +429,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     model: str
     body: bytes
     headers: Sequence[tuple[str, str]] = ()
+    is_whole: bool = False
+    """Whether the answer is asked for in one piece, as JSON, and not as a stream."""
 
 
 class ProviderModel(msgspec.Struct, frozen=True):
@@ -469,6 +471,11 @@ class Provider(Protocol):
     @property
     def patience(self) -> Patience:
         """How often it is asked again."""
+        ...
+
+    @property
+    def may_leave_out_terminator(self) -> bool:
+        """Whether an answer of it that ends in good order may lack the dialect's terminator."""
         ...
 
     def stream(self, request: UpstreamRequest) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:

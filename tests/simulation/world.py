@@ -305,6 +305,7 @@ class SaidProvider:
     passages = ()
     deadlines = Deadlines(first_event_s=60, idle_s=30, total_s=600)
     patience = Patience(retries=0)
+    may_leave_out_terminator = False
     peer = Peer("said")
 
     def __init__(self, said: Sequence[bytes], rng: random.Random, pace_s: float) -> None:
