@@ -6,7 +6,7 @@ from typing import Any
 from proxy.errors import CannotContinue
 from proxy.stream import Event, Frame, Usage
 from proxy.wire.answer import Making
-from proxy.wire.assembly import decode
+from proxy.wire.assembly import decode, object_at
 from proxy.wire.dialect import Ask
 from proxy.wire.taking_up import Continuation, Finish, TakenUp, take_up
 from tests.translation.answers import CHAT, MESSAGES, RESPONSES
@@ -36,7 +36,7 @@ def heard(first: str, ours: str, raw: bytes) -> list[Event]:
     return numbered(frames)
 
 
-def taken_up(  # noqa: PLR0913 - what is varied
+def taken_up(
     ours: str,
     theirs: str,
     events: Sequence[Event],
@@ -76,13 +76,14 @@ def joined(events: Sequence[Event], taken: TakenUp, raw: bytes) -> list[Event]:
     return numbered([*(Frame(event.name, event.data) for event in events), *rest])
 
 
-def why_not(ours: str, events: Sequence[Event], body: bytes = b"") -> str:
-    """The reason for which nobody can go on; "" if somebody can."""
+def taken_or_why_not(
+    ours: str, theirs: str, events: Sequence[Event], body: bytes = b""
+) -> TakenUp | str:
+    """The same, or the reason for which nobody can go on."""
     try:
-        taken_up(ours, ours, events, body=body)
+        return taken_up(ours, theirs, events, body=body)
     except CannotContinue as error:
         return error.reason
-    return ""
 
 
 def check_events(ours: str, events: Sequence[Event]) -> None:
@@ -108,9 +109,11 @@ def _check_chat(chunks: list[Any]) -> None:
 
 def _check_messages(events: list[Any]) -> None:
     kinds = [event["type"] for event in events]
-    for once in ("message_start", "message_delta", "message_stop"):
-        assert kinds.count(once) == 1, once
+    assert kinds.count("message_start") == 1
+    assert kinds.count("message_stop") == 1
     assert kinds[-2:] == ["message_delta", "message_stop"]
+    stops = [event for event in events if object_at(event.get("delta")).get("stop_reason")]
+    assert len(stops) == 1
     index, is_open = -1, False
     for event in events:
         match event["type"]:
@@ -150,6 +153,7 @@ def _check_responses(events: list[Any]) -> None:
             case _ if place is not None:
                 assert event["item_id"] == items[place]
     done = [event for event in events if event["type"] == "response.output_item.done"]
+    done.sort(key=lambda event: int(event["output_index"]))
     assert [event["item"] for event in done] == events[-1]["response"]["output"]
 
 
