@@ -88,7 +88,14 @@ def take_up(
     the client was told. Raises `CannotContinue`.
     """
     so_far = said_so_far(ours, ask, events)
-    telling = ours.telling(making, events)
+    try:
+        telling = ours.telling(making, events)
+    except (
+        ProviderGarbled,
+        RecursionError,
+        ValueError,
+    ) as error:  # a number of thousands of digits
+        raise CannotContinue("unheard") from error
     if so_far.has_stopped:
         return Finish(telling.finish())
     field = ours.indivisible(ask)

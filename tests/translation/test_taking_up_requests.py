@@ -143,7 +143,7 @@ def test_what_one_model_has_to_make_is_named(ours: str, more: dict[str, object])
 )
 def test_what_an_answer_has_begun_to_say_is_named(ours: str, name: str, reason: str) -> None:
     events = heard(ours, ours, recorded.raw(name))
-    assert reason in {taken_or_why_not(ours, ours, events[:cut]) for cut in range(len(events))}
+    assert reason in [taken_or_why_not(ours, ours, events[:cut]) for cut in range(len(events))]
 
 
 @pytest.mark.parametrize("ours", DIALECTS)
