@@ -9,7 +9,16 @@ from proxy.config.addresses import has_password, wrong_address
 from proxy.config.expectations import nearest
 from proxy.config.lines import Path
 from proxy.config.problems import Problems
-from proxy.config.tables import KeyTable, ModelTable, Off, ScriptedProvider, Server, Store, Streams
+from proxy.config.tables import (
+    KeyTable,
+    ModelTable,
+    Off,
+    Provider,
+    ScriptedProvider,
+    Server,
+    Store,
+    Streams,
+)
 from proxy.policy.keys import Key, digest, is_mistyped
 from proxy.policy.routes import match
 
@@ -60,6 +69,13 @@ def check_scripted(
         problems.add((*path, "fault_after"), "needs a fault that comes after events: set fault")
     if "fault_status" in written and provider.fault != "status":
         problems.add((*path, "fault_status"), 'needs fault = "status"')
+
+
+def check_rest(path: Path, provider: Provider, problems: Problems) -> None:
+    """The first rest is not longer than the longest."""
+    if provider.rest_s > provider.rest_max_s:
+        what = f"must be at most rest_max_s, which is {provider.rest_max_s:g}"
+        problems.add((*path, "rest_s"), what)
 
 
 def check_model(

@@ -65,6 +65,7 @@ class RemoteProvider:
         self.dialects: Sequence[str] = tuple(self.ask_paths)
         self.peer = _peer(settings)
         self.patience = Patience()
+        self.rest = settings.rest
         self.deadlines = Deadlines(
             settings.connect_s, settings.first_event_s, settings.idle_s, settings.total_s
         )

@@ -101,6 +101,7 @@ class ScriptedProvider:
         self.dialects = tuple(_SUFFIXES)
         self.peer = Peer(settings.kind)
         self.patience = Patience()
+        self.rest = settings.rest
         self.deadlines = Deadlines(
             first_event_s=settings.first_event_s,
             idle_s=settings.idle_s,
