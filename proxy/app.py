@@ -107,6 +107,7 @@ async def running_app(
         switchboard = Switchboard(
             store.journal,
             store.ledger,
+            store.rests,
             clock,
             entropy,
             observer,
@@ -193,6 +194,7 @@ def _names(
         providers=set(config.providers),
         dialects={dialect.path: name for name, dialect in dialects.items()},
         version=identity.version,
+        targets={f"{route.target.provider}/{route.target.model}" for route in config.models},
     )
 
 

@@ -7,6 +7,7 @@ the rest can be asked for instead, from whoever can take it up.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from proxy.errors import CannotContinue, ProviderError
 from proxy.observe import Observer, Pace
@@ -15,6 +16,7 @@ from proxy.relay.legs import Legs
 from proxy.relay.lifecycle import Phase
 from proxy.relay.listening import Try
 from proxy.relay.naming import Naming
+from proxy.relay.rests import Resting, Verdict, none_may
 from proxy.relay.work import Part, Work
 from proxy.relay.writer import Writer
 from proxy.stream import Event
@@ -33,6 +35,7 @@ class Tries:
         observer: Observer,
         pace: Pace,
         new_naming: Callable[[Dialect | None], Naming],
+        resting: Resting,
         *,
         earlier: Sequence[Event] = (),
         event_bytes_max: int,
@@ -44,6 +47,7 @@ class Tries:
         self._observer = observer
         self._pace = pace
         self._new_naming = new_naming
+        self._resting = resting
         self._earlier = earlier
         self._event_bytes_max = event_bytes_max
         self._try: Try | None = None
@@ -53,7 +57,7 @@ class Tries:
         loop = asyncio.get_running_loop()
         held_until = loop.time() + self._work.hold_back_s
         over_at = loop.time() + self._work.total_s
-        step, is_again = self._attempts.step, False
+        step, is_again = await self._first(), False
         part = self._part(step)
         while True:
             self._begin(step, is_again=is_again)
@@ -61,11 +65,13 @@ class Tries:
             try:
                 await trying.run()
             except ProviderError as error:
-                following = self._after(step, trying, error)
+                following = await self._after(step, trying, error)
                 if following is None:
                     raise
                 part = self._part_after(following, error)
             else:
+                if trying.is_complete and not trying.has_content:
+                    self._resting.succeeded(trying.candidate)
                 return
             is_again = following.place == step.place and not trying.is_written
             if not is_again:
@@ -73,15 +79,34 @@ class Tries:
             await asyncio.sleep(following.wait_s)
             step = following
 
-    def _after(self, step: Step, trying: Try, error: ProviderError) -> Step | None:
+    async def _first(self) -> Step:
+        """Whom to ask first of those that do not rest. Raises `TargetsResting`."""
+        step, verdicts = self._attempts.step, list[Verdict]()
+        while True:
+            verdict = await self._resting.may(self._work.candidates[step.place])
+            if verdict.may_be_asked:
+                return step
+            verdicts.append(verdict)
+            following = self._attempts.skip()
+            if following is None:
+                raise none_may(verdicts)
+            step = following
+
+    async def _after(self, step: Step, trying: Try, error: ProviderError) -> Step | None:
         """What comes next; None if nothing does, and the failure is the stream's."""
         writer = self._writer
         self._observer.provider_failed(writer.birth.id, trying.candidate.provider.name, error)
         if writer.phase is not Phase.OPEN:
             return None
+        self._resting.failed(trying.candidate, error)
         following = self._attempts.after(
             error, is_written=trying.is_written, may_take_up=self._may_take_up
         )
+        while following is not None:
+            verdict = await self._resting.may(self._work.candidates[following.place])
+            if verdict.may_be_asked:
+                break
+            following = self._attempts.skip()
         if following is not None:
             chosen = self._work.candidates[following.place]
             kind = "again" if following.place == step.place else "next"
@@ -124,14 +149,16 @@ class Tries:
     def _new_try(self, step: Step, part: Part, held_until: float, over_at: float) -> Try:
         dialect = self._work.dialect
         is_named = part.request.dialect == dialect.name and not step.takes_up
+        candidate = self._work.candidates[step.place]
         return Try(
             self._writer,
             self._legs,
-            self._work.candidates[step.place],
+            candidate,
             part,
             self._new_naming(dialect if is_named else None),
             self._pace,
             dialect,
+            partial(self._resting.succeeded, candidate),
             held_until=held_until,
             over_at=over_at,
             event_bytes_max=self._event_bytes_max,
