@@ -26,6 +26,7 @@ from proxy.downstream.operator import operator_routes
 from proxy.downstream.passing import passing_routes
 from proxy.downstream.problems import handle_error
 from proxy.downstream.responses import responses_routes
+from proxy.downstream.resting import resting_routes
 from proxy.downstream.revocation import revoke, revoking
 from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
@@ -237,6 +238,7 @@ def _litestar(desk: Desk) -> Litestar:
             *websocket_routes(desk),
             *lanes_routes(desk),
             *operator_routes(desk, openapi_json()),
+            *resting_routes(desk),
             *metrics_routes(desk),
             *dashboard_routes(desk),
         ],

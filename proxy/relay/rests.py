@@ -9,14 +9,14 @@ better, and a proxy that refuses by itself would be worse than a provider that d
 
 import asyncio
 import math
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final, NamedTuple
 
 from proxy.errors import MidstreamError, ProviderRefused, StoreUnavailable, TargetsResting
 from proxy.observe import Observer
 from proxy.policy.breaker import NAME_CHARS_MAX, WELL, Condition, failed, is_failure, reason_of
 from proxy.relay.errands import Errands
-from proxy.relay.ports import Rests, Told
+from proxy.relay.ports import Conditions, Rests, Told
 from proxy.relay.work import Candidate
 
 _EVERY_S: Final = 1.0
@@ -76,14 +76,9 @@ class Resting:
         self._known, self._changed_at = others | kept, recent
         self._probing &= self._known.keys()
 
-    @property
-    def known(self) -> Mapping[str, Condition]:
-        """Of each target that has failed lately, by name, as far as it is known here."""
-        return self._known
-
-    def left_s(self, condition: Condition) -> float:
-        """Until one may ask; not more than 0 if one may now."""
-        return (condition.until_ms - self._now_ms()) / 1000
+    def seen(self) -> Conditions:
+        """What is known here of targets that have failed lately. No round trip."""
+        return Conditions(self._now_ms(), self._known)
 
     # --- what a producer asks and tells ---------------------------------------------------------
 
@@ -95,7 +90,7 @@ class Resting:
             return _MAY
         if self._is_away or candidate.provider.rest.rest_after == 0:
             return _MAY
-        left_s = self.left_s(condition)
+        left_s = self._left_s(condition)
         if left_s > 0 or name in self._asking:
             return Verdict(may_be_asked=False, wait_s=max(left_s, 0.0))
         return await self._probe(name)
@@ -160,7 +155,7 @@ class Resting:
         if not told.condition.rests:
             return _MAY
         if not told.is_news:
-            return Verdict(may_be_asked=False, wait_s=max(self.left_s(told.condition), 0.0))
+            return Verdict(may_be_asked=False, wait_s=max(self._left_s(told.condition), 0.0))
         if name in self._probing:
             self._observer.target_probed(name, "unheard")
         self._probing.add(name)
@@ -186,6 +181,10 @@ class Resting:
     def _hear(self, name: str, told: Told) -> None:
         self._set_clock(told.now_ms)
         self._keep(name, told.condition)
+
+    def _left_s(self, condition: Condition) -> float:
+        """Until one may ask; not more than 0 if one may now."""
+        return (condition.until_ms - self._now_ms()) / 1000
 
     def _now_ms(self) -> int:
         return round(asyncio.get_running_loop().time() * 1000 + self._ahead_ms)

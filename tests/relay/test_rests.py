@@ -217,6 +217,8 @@ def test_while_the_store_is_away_everybody_may_be_asked() -> None:
 def test_a_look_that_was_under_way_does_not_undo_what_was_seen_meanwhile() -> None:
     async def story(store: Counted, workers: list[Worker]) -> None:
         here = workers[0].resting
+        await here.refresh()
+        store.calls.clear()
         looking = asyncio.create_task(here.refresh())
         await asyncio.sleep(0.005)
         workers[0].fail(candidate(), 2)
