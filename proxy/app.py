@@ -189,13 +189,14 @@ def _names(
     config: Config, routes: Routes, dialects: Mapping[str, Dialect], identity: Identity
 ) -> Names:
     owners = {key.owner for key in config.keys} | {Keyring.open_principal.owner}
+    targets = [target for route in config.models for target in route.targets]
     return Names(
         route_of=routes.name_of,
         owners=owners,
         providers=set(config.providers),
         dialects={dialect.path: name for name, dialect in dialects.items()},
         version=identity.version,
-        targets={f"{route.target.provider}/{route.target.model}" for route in config.models},
+        targets={f"{target.provider}/{target.model}" for target in targets},
     )
 
 

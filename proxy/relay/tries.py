@@ -17,7 +17,7 @@ from proxy.relay.lifecycle import Phase
 from proxy.relay.listening import Try
 from proxy.relay.naming import Naming
 from proxy.relay.rests import Resting, Verdict, none_may
-from proxy.relay.work import Part, Work
+from proxy.relay.work import Candidate, Part, Work
 from proxy.relay.writer import Writer
 from proxy.stream import Event
 from proxy.wire.dialect import Dialect
@@ -51,6 +51,12 @@ class Tries:
         self._earlier = earlier
         self._event_bytes_max = event_bytes_max
         self._try: Try | None = None
+        self._place = 0
+
+    @property
+    def candidate(self) -> Candidate:
+        """Who is asked now, or was last."""
+        return self._work.candidates[self._place]
 
     async def run(self) -> None:
         """Have the answer made. Raises what the last try failed of, if none is left."""
@@ -141,6 +147,7 @@ class Tries:
             raise failed from cannot
 
     def _begin(self, step: Step, *, is_again: bool) -> None:
+        self._place = step.place
         if is_again:
             self._legs.again(step.wait_s)
         else:

@@ -70,6 +70,11 @@ def read_field(fields: Fields, name: str, kind: type[T], must_be: str, param: st
         raise MalformedRequest(f"'{param}' must be {must_be}.", param=param) from error
 
 
+def whole_body_for(fields: Fields, model: str) -> bytes:
+    """The client's body, which asks for no stream, with another model."""
+    return write_object({**fields, "model": msgspec.Raw(msgspec.json.encode(model))})
+
+
 def body_for(fields: Fields, model: str, **others: msgspec.Raw) -> bytes:
     """The client's body with another model and, always, ``stream: true``.
 

@@ -4,7 +4,7 @@ Dialects do not know each other. All state of an answer in the making lives in o
 at its producer; a reader needs none, because the journal holds final bytes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -82,6 +82,14 @@ class Translator(Protocol):
         """
         ...
 
+    def end_of_body(self) -> Sequence[Frame]:
+        """The provider's bytes have ended in good order, without a terminator: what is missing.
+
+        Called where its config allows that, in place of a failure. It is complete then. Raises
+        `ProviderTruncated` if nothing has said that the answer is whole.
+        """
+        ...
+
 
 class Dialect(Protocol):
     """A wire language of answers."""
@@ -118,6 +126,14 @@ class Dialect(Protocol):
         """For one answer of a provider that speaks this dialect too."""
         ...
 
+    def whole_body(self, ask: Ask, model: str) -> bytes:
+        """As `upstream_body`, for an answer in one piece, which the client has asked for."""
+        ...
+
+    def whole_translator(self, ask: Ask) -> Translator:
+        """For one such answer. It becomes one event, as it is."""
+        ...
+
     def answer_id(self, frame: Frame) -> str | None:
         """The name that the provider gives its answer in this frame, if clients ask by it.
 
@@ -141,10 +157,11 @@ class Dialect(Protocol):
         """What the provider says of its answer. Looks at a few events at both ends."""
         ...
 
-    def fold(self, events: Iterable[Event]) -> bytes:
+    def fold(self, events: Sequence[Event]) -> bytes:
         """The answer so far, as the one JSON object that an unstreamed call would give.
 
-        Events that say how a stream failed are not part of the answer.
+        If such a call gave it, it is the provider's own, byte for byte. Events that say how a
+        stream failed are not part of the answer.
         """
         ...
 

@@ -38,6 +38,7 @@ class Told:
     deadlines = Deadlines()
     patience = Patience(retries=0)
     rest = Rule()
+    may_leave_out_terminator = False
     peer = Peer("told")
 
     def __init__(self, said: Sequence[bytes | float], error: MidstreamError | None = None) -> None:

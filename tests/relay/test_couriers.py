@@ -64,6 +64,7 @@ class Far:
     deadlines = Deadlines(first_event_s=60, idle_s=30, total_s=100)
     patience = Patience(retries=0)
     rest = Rule()
+    may_leave_out_terminator = False
     peer = Peer("far")
 
     def __init__(
