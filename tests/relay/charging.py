@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from proxy.errors import MidstreamError
 from proxy.observe import Peer
+from proxy.policy.breaker import Rule
 from proxy.policy.quotas import Ask, Kind, Limit
 from proxy.relay.ports import Admission, Deadlines, Patience, ProviderModel, UpstreamRequest
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
@@ -36,6 +37,7 @@ class Told:
     passages = ()
     deadlines = Deadlines()
     patience = Patience(retries=0)
+    rest = Rule()
     may_leave_out_terminator = False
     peer = Peer("told")
 
