@@ -22,6 +22,7 @@ from proxy.relay.writer import Writer
 from proxy.stream import Ending, Frame, Usage
 from proxy.wire.dialect import Dialect
 from proxy.wire.sse import Parser
+from proxy.wire.whole import Whole
 
 _REARM_S = 1.0
 """How late an idle deadline may be noticed, at most: re-arming a timer for each token would
@@ -108,7 +109,8 @@ class Try:
         loop = asyncio.get_running_loop()
         idle_s = self.candidate.provider.deadlines.idle_s
         over_at = self._over_at
-        parser = Parser(self._event_bytes_max)
+        parse = Whole if self._request.is_whole else Parser
+        parser: Whole | Parser = parse(self._event_bytes_max)
         rearm_at = 0.0
         async with self.candidate.provider.stream(self._request) as chunks:
             async for chunk in chunks:
@@ -116,11 +118,7 @@ class Try:
                 frames = parser.feed(chunk)
                 if not frames:
                     continue
-                if self._naming.is_open:
-                    await self._naming.look(frames)
-                self._hear(frames, heard_ns)
-                if self._translator.has_content:
-                    self._pace.heard(heard_ns)
+                await self._take(frames, heard_ns)
                 now = loop.time()
                 self._silence.hear(now)
                 if self._writer.phase is not Phase.OPEN:
@@ -134,11 +132,30 @@ class Try:
                     self._pace.paused()
                     rearm_at = 0.0
                     self._silence.skip(loop.time())  # the wait was none of the provider's
-            parser.finish()
-        raise ProviderTruncated
+            await self._take(parser.finish(), self._pace.now())
+            if not self._translator.is_complete:
+                self._end_of_body()
+
+    async def _take(self, frames: Sequence[Frame], heard_ns: int) -> None:
+        """Everything that came in one read, at that moment, goes into one append."""
+        if not frames:
+            return
+        if self._naming.is_open:
+            await self._naming.look(frames)
+        self._hear(frames, heard_ns)
+        if self._translator.has_content:
+            self._pace.heard(heard_ns)
+
+    def _end_of_body(self) -> None:
+        """It has ended in good order, without a terminator."""
+        if not self.candidate.provider.may_leave_out_terminator:
+            raise ProviderTruncated
+        add = self._held.add if self._held.is_open else self._writer.add
+        for own in self._translator.end_of_body():
+            add(own)
+        self._pass_on(self._pace.now())
 
     def _hear(self, frames: Sequence[Frame], heard_ns: int) -> None:
-        """Everything that came in one read, at that moment, goes into one append."""
         writer, translator = self._writer, self._translator
         add = self._held.add if self._held.is_open else writer.add
         try:
@@ -153,6 +170,11 @@ class Try:
             if not self._held.is_open:
                 self._legs.heard(translator.usage)
                 writer.has_content = writer.has_content or translator.has_content
+        self._pass_on(heard_ns)
+
+    def _pass_on(self, heard_ns: int) -> None:
+        """Write what was heard, or go on holding it back."""
+        writer, translator = self._writer, self._translator
         if translator.is_complete:
             if self._held.is_open:
                 self._let_go()

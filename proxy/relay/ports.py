@@ -328,11 +328,24 @@ class Ledger(Protocol):
         """The stream that the owner knows by `name`; None if there is none, any more."""
         ...
 
-    async def settle(self, stream: StreamId, use: Use | None) -> None:
+    async def hold_more(
+        self, stream: StreamId, limits: Sequence[Limit], ask: Ask
+    ) -> Admitted | Refused:
+        """Hold what a stream that runs asks for under more limits, all of one pool, or under none.
+
+        If it holds something in that pool already it is not asked again, and nothing is changed.
+        One that is not counted as running, because it began without the ledger or has been
+        settled by another, holds nothing and is let through.
+        """
+        ...
+
+    async def settle(
+        self, stream: StreamId, use: Use | None, by_pool: Mapping[str, Use] = {}
+    ) -> None:
         """The stream has ended: it is no longer counted as running, and what it held becomes `use`.
 
-        Only the first time; into the windows that it was admitted in. None is what nobody knows:
-        it has used what it held.
+        In the pools of `by_pool` it has used that instead. Only the first time; into the windows
+        that it was admitted in. None is what nobody knows: it has used what it held, everywhere.
         """
         ...
 
@@ -416,6 +429,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     model: str
     body: bytes
     headers: Sequence[tuple[str, str]] = ()
+    is_whole: bool = False
+    """Whether the answer is asked for in one piece, as JSON, and not as a stream."""
 
 
 class ProviderModel(msgspec.Struct, frozen=True):
@@ -456,6 +471,11 @@ class Provider(Protocol):
     @property
     def patience(self) -> Patience:
         """How often it is asked again."""
+        ...
+
+    @property
+    def may_leave_out_terminator(self) -> bool:
+        """Whether an answer of it that ends in good order may lack the dialect's terminator."""
         ...
 
     def stream(self, request: UpstreamRequest) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:

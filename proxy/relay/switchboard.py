@@ -7,7 +7,8 @@ This is longer than a file should be because it is the one door, and most of it 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from proxy.errors import AheadOfStream, StreamGone, StreamNotFound
@@ -164,6 +165,14 @@ class Switchboard:
     def new_id(self) -> StreamId:
         """An id nobody can guess."""
         return new_stream_id(self._entropy.random_bytes(20))
+
+    def draw(self) -> float:
+        """A number from 0 up to but not with 1."""
+        return (int.from_bytes(self._entropy.random_bytes(7), "big") >> 3) / 2**53
+
+    def running_by_target(self) -> Mapping[str, int]:
+        """How many answers each target is making for this process, by `Target.name`."""
+        return Counter(producer.candidate.name for producer in self._producers.values())
 
     def new_passage_id(self) -> StreamId:
         """The same, of what is no stream."""

@@ -6,7 +6,7 @@ the rest can be asked for instead, from whoever can take it up.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from proxy.errors import CannotContinue, ProviderError
 from proxy.observe import Observer, Pace
@@ -15,9 +15,9 @@ from proxy.relay.legs import Legs
 from proxy.relay.lifecycle import Phase
 from proxy.relay.listening import Try
 from proxy.relay.naming import Naming
-from proxy.relay.work import Part, Work
+from proxy.relay.work import Candidate, Part, Rest, Work
 from proxy.relay.writer import Writer
-from proxy.stream import Event
+from proxy.stream import Ending, Event
 from proxy.wire.dialect import Dialect
 
 
@@ -33,6 +33,7 @@ class Tries:
         observer: Observer,
         pace: Pace,
         new_naming: Callable[[Dialect | None], Naming],
+        has_room: Callable[[Candidate], Awaitable[bool]],
         *,
         earlier: Sequence[Event] = (),
         event_bytes_max: int,
@@ -44,9 +45,17 @@ class Tries:
         self._observer = observer
         self._pace = pace
         self._new_naming = new_naming
+        self._has_room = has_room
         self._earlier = earlier
         self._event_bytes_max = event_bytes_max
         self._try: Try | None = None
+        self._place = 0
+        self._is_translated = False
+
+    @property
+    def candidate(self) -> Candidate:
+        """Who is asked now, or was last."""
+        return self._work.candidates[self._place]
 
     async def run(self) -> None:
         """Have the answer made. Raises what the last try failed of, if none is left."""
@@ -56,24 +65,27 @@ class Tries:
         step, is_again = self._attempts.step, False
         part = self._part(step)
         while True:
+            if isinstance(part, Rest):
+                self._finish(part)
+                return
             self._begin(step, is_again=is_again)
             trying = self._try = self._new_try(step, part, held_until, over_at)
             try:
                 await trying.run()
             except ProviderError as error:
-                following = self._after(step, trying, error)
+                following = await self._after(step, trying, error)
                 if following is None:
                     raise
+                is_again = following.place == step.place and not trying.is_written
+                if not is_again:
+                    self._give_up(trying)
                 part = self._part_after(following, error)
             else:
                 return
-            is_again = following.place == step.place and not trying.is_written
-            if not is_again:
-                self._give_up(trying)
             await asyncio.sleep(following.wait_s)
             step = following
 
-    def _after(self, step: Step, trying: Try, error: ProviderError) -> Step | None:
+    async def _after(self, step: Step, trying: Try, error: ProviderError) -> Step | None:
         """What comes next; None if nothing does, and the failure is the stream's."""
         writer = self._writer
         self._observer.provider_failed(writer.birth.id, trying.candidate.provider.name, error)
@@ -82,6 +94,10 @@ class Tries:
         following = self._attempts.after(
             error, is_written=trying.is_written, may_take_up=self._may_take_up
         )
+        while following is not None and following.place != step.place:
+            if await self._has_room(self._work.candidates[following.place]):
+                break
+            following = self._attempts.skip()
         if following is not None:
             chosen = self._work.candidates[following.place]
             kind = "again" if following.place == step.place else "next"
@@ -99,23 +115,30 @@ class Tries:
         """Whether what is written could be gone on with. Asking is cheap, beside the request."""
         return any(candidate.take_up is not None for candidate in self._work.candidates)
 
-    def _part(self, step: Step) -> Part:
+    def _part(self, step: Step) -> Part | Rest:
         candidate = self._work.candidates[step.place]
         if not step.takes_up:
             return Part(candidate.request, candidate.listen())
-        if candidate.take_up is None:
-            raise CannotContinue("this target may not")
-        return candidate.take_up([*self._earlier, *self._writer.events])
+        assert candidate.take_up is not None, "a route's targets may all go on, or none"
+        events = [*self._earlier, *self._writer.events]
+        return candidate.take_up(events, self._legs.used_before)
 
-    def _part_after(self, step: Step, failed: ProviderError) -> Part:
+    def _finish(self, rest: Rest) -> None:
+        """Only the end was missing."""
+        for frame in rest.frames:
+            self._writer.add(frame)
+        self._writer.end(Ending.COMPLETED, None, ())
+
+    def _part_after(self, step: Step, failed: ProviderError) -> Part | Rest:
         """Raises the failure before it, where it cannot be gone on with."""
         try:
             return self._part(step)
         except CannotContinue as cannot:
-            self._observer.not_taken_up(self._writer.birth, cannot.why)
+            self._observer.not_taken_up(self._writer.birth, cannot.reason)
             raise failed from cannot
 
     def _begin(self, step: Step, *, is_again: bool) -> None:
+        self._place = step.place
         if is_again:
             self._legs.again(step.wait_s)
         else:
@@ -140,6 +163,7 @@ class Tries:
     def _give_up(self, trying: Try) -> None:
         """Another is asked. What has said nothing that is written costs nothing."""
         assert trying.failure is not None, "it has failed"
+        self._is_translated = trying.is_translated
         used = trying.used(is_cut=True) if trying.is_written else None
         self._legs.give_up(trying.failure.code, used)
         self._try = None
@@ -149,7 +173,7 @@ class Tries:
     @property
     def is_translated(self) -> bool:
         """Whether whoever was asked last speaks another dialect than the client."""
-        return self._try is not None and self._try.is_translated
+        return self._is_translated if self._try is None else self._try.is_translated
 
     def close(self) -> None:
         """The stream ends without the answer's own end: count what was used until then."""

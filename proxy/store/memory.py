@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from proxy.policy.quotas import Limit, Standing, Use
+from proxy.policy.quotas import Ask, Limit, Standing, Use
 from proxy.relay.ports import (
     Admission,
     Admitted,
@@ -454,10 +454,22 @@ class MemoryLedger:
         stream, until = self._store.names.get((owner, name), (None, 0.0))
         return stream if until > self._store.clock.now() else None
 
-    async def settle(self, stream: StreamId, use: Use | None) -> None:
+    async def hold_more(
+        self, stream: StreamId, limits: Sequence[Limit], ask: Ask
+    ) -> Admitted | Refused:
+        """See `Ledger.hold_more`."""
+        now, meters = self._store.clock.now(), self._store.meters
+        is_running = stream in self._store.running
+        refused = meters.hold_more(stream, limits, ask, now) if is_running else None
+        standings = meters.standings(limits, now)
+        return Admitted(standings) if refused is None else Refused(refused, standings)
+
+    async def settle(
+        self, stream: StreamId, use: Use | None, by_pool: Mapping[str, Use] = {}
+    ) -> None:
         """See `Ledger.settle`."""
         self._store.running.pop(stream, None)
-        self._store.meters.settle(stream, use, self._store.clock.now())
+        self._store.meters.settle(stream, use, by_pool, self._store.clock.now())
 
     async def standings(self, limits: Sequence[Limit]) -> Sequence[Standing]:
         """See `Ledger.standings`."""

@@ -37,6 +37,7 @@ _SCRIPTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "leave": (_NEVER_REFUSED, ("time", "leave")),
     "admit": (_MAY_BE_REFUSED, ("time", "keep", "trim", "meters", "admit")),
     "settle": (_NEVER_REFUSED, ("time", "meters", "settle")),
+    "hold_more": (_MAY_BE_REFUSED, ("time", "meters", "hold_more")),
     "standings": (_NEVER_REFUSED, ("time", "meters", "standings")),
     "release": (_NEVER_REFUSED, ("release",)),
     "list": (_NEVER_REFUSED, ("time", "trim", "list")),

@@ -109,6 +109,7 @@ async def try_ledger(ledger: RedisLedger, worker: str) -> None:
     await ledger.reports()
     await ledger.retire(worker)
     await ledger.standings(admission.limits)
+    await ledger.hold_more(stream, [Limit(f"{worker}-more", _KINDS[0], 1000)], Ask(1, 1))
     await ledger.settle(stream, Use())
     await ledger.release(worker, "key", stream)
     await ledger.forget(stream, worker, "tag")

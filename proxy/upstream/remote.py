@@ -13,12 +13,13 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode
 
 import httpx2
 import msgspec
 
 from proxy import config
+from proxy.config.reaching import MODEL
 from proxy.errors import (
     ProviderError,
     ProviderGarbled,
@@ -26,9 +27,10 @@ from proxy.errors import (
     ProviderStalled,
     ProviderUnreachable,
 )
-from proxy.observe import Peer
 from proxy.relay.ports import Deadlines, Patience, ProviderModel, UpstreamRequest
+from proxy.upstream.account import credential, peer, secrets, ssl_context
 from proxy.upstream.http import Body, Transport, read_bounded
+from proxy.wire.json_text import read_body, write_object
 
 _RETRY_AFTER_S_MAX = 86_400.0
 """Chosen: nobody plans a retry further ahead than a day."""
@@ -40,8 +42,6 @@ _MESSAGE_CHARS_MAX = 1000
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _SENDABLE = re.compile(r"[\t\x20-\x7e]*")
 """A header's value that every server takes."""
-_SECRET_CHARS_MIN = 8
-"""Chosen: shorter values are placeholders, and would be found in any text."""
 
 
 class Said(NamedTuple):
@@ -63,18 +63,25 @@ class RemoteProvider:
     def __init__(self, name: str, settings: config.RemoteProvider) -> None:
         self.name = name
         self.dialects: Sequence[str] = tuple(self.ask_paths)
-        self.peer = _peer(settings)
-        self.patience = Patience()
+        self.peer = peer(settings)
         self.deadlines = Deadlines(
             settings.connect_s, settings.first_event_s, settings.idle_s, settings.total_s
         )
-        self._own_headers = {key.lower(): value.reveal() for key, value in settings.headers.items()}
-        is_tls = settings.base_url.startswith("https:")
+        self.patience = Patience(settings.retries, settings.retry_wait_s)
+        self.may_leave_out_terminator = settings.terminator == "optional"
+        self._own_headers = credential(settings) | {
+            key.lower(): value.reveal() for key, value in settings.headers.items()
+        }
+        self._base_url = settings.base_url.rstrip("/")
+        self._query = urlencode(settings.query, quote_via=quote)
+        self._own_fields = settings.body
+        proxy_url = settings.proxy.reveal() if settings.proxy else None
         self._http = httpx2.AsyncClient(
             transport=Transport(
                 connect_s=settings.connect_s,
-                secrets=_secrets(settings),
-                ssl_context=httpx2.create_ssl_context() if is_tls else None,
+                secrets=secrets(settings),
+                ssl_context=ssl_context(settings, proxy_url),
+                proxy=proxy_url,
             ),
             follow_redirects=False,
             trust_env=False,
@@ -94,10 +101,12 @@ class RemoteProvider:
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Provider.stream`."""
         assert request.dialect in self.dialects, "a provider is asked in its own dialects only"
-        headers = self._headers("text/event-stream", request.headers)
-        body = _body(await self._send(self.ask_paths[request.dialect], request.body, headers))
+        content_type = "application/json" if request.is_whole else "text/event-stream"
+        headers = self._headers(content_type, request.headers)
+        path = self._path(self.ask_paths[request.dialect], request.model)
+        body = _body(await self._send(path, self._with_own_fields(request.body), headers))
         try:
-            _check(body, "text/event-stream", "an event stream")
+            _check(body, content_type, "JSON" if request.is_whole else "an event stream")
             yield body
             await body.linger()
         finally:
@@ -109,7 +118,8 @@ class RemoteProvider:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Provider.fetch`."""
         headers = self._headers("application/json", request.headers)
-        body = _body(await self._send(self.passages[passage], request.body, headers))
+        path = self._path(self.passages[passage], request.model)
+        body = _body(await self._send(path, request.body, headers))
         try:
             _check(body, "application/json", "JSON")
             yield body
@@ -117,8 +127,11 @@ class RemoteProvider:
             body.close()
 
     async def models(self) -> Sequence[ProviderModel]:
-        """See `Provider.models`. The first thousand."""
-        body = _body(await self._send(self.models_path, None, self._headers("application/json")))
+        """See `Provider.models`. The first thousand; none where each model has its own address."""
+        if MODEL in self._base_url:
+            return ()
+        path, headers = self._path(self.models_path), self._headers("application/json")
+        body = _body(await self._send(path, None, headers))
         try:
             raw = await read_bounded(body, _MODELS_BYTES_MAX)
         finally:
@@ -149,6 +162,19 @@ class RemoteProvider:
     def _read_models(self, raw: bytes) -> Sequence[ProviderModel]:
         """The models of a list in the provider's form. Raises `msgspec.DecodeError`."""
         raise NotImplementedError
+
+    def _path(self, path: str, model: str = "") -> str:
+        """Where to ask, with the config's query; whole where the model is in the address."""
+        if MODEL in self._base_url:
+            path = self._base_url.replace(MODEL, quote(model, safe="")) + path
+        if self._query:
+            path += f"{'&' if '?' in path else '?'}{self._query}"
+        return path
+
+    def _with_own_fields(self, content: bytes) -> bytes:
+        if not self._own_fields:
+            return content
+        return write_object({**read_body(content), **self._own_fields})
 
     def _headers(self, accept: str, passed_on: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
         """On top of the SDK's own: the config's, over them the client's, over all what must be."""
@@ -220,23 +246,6 @@ def _seconds(date: str | None) -> float | None:
 
 def _bounded(seconds: float) -> float:
     return min(max(seconds, 0.0), _RETRY_AFTER_S_MAX)
-
-
-def _peer(settings: config.RemoteProvider) -> Peer:
-    url = urlsplit(settings.base_url)
-    try:
-        port = url.port or (443 if url.scheme == "https" else 80)
-    except ValueError:  # beyond 65535: nothing will ever answer there
-        port = 0
-    return Peer(settings.kind, url.hostname or "", port)
-
-
-def _secrets(settings: config.RemoteProvider) -> list[str]:
-    """What must not come back to a client in an error."""
-    values = [settings.api_key] if settings.api_key else []
-    values += [value for value in settings.headers.values() if value.source]
-    words = [word for value in values for word in value.reveal().split()]
-    return [word for word in words if len(word) >= _SECRET_CHARS_MIN]
 
 
 def _body(response: httpx2.Response) -> Body:

@@ -2,10 +2,10 @@
 
 For the demo, for tests and for load: no network, no clock but the event loop's, one timer for each
 event. A recording is a file of raw provider bytes, ``NAME.chat.sse``, ``NAME.responses.sse`` or
-``NAME.messages.sse``; or of what passes, ``NAME.embeddings.json`` or ``NAME.count_tokens.json``,
-which is one event. The target's model is the NAME. What surprises: an event is due at a moment,
-not after a pause, so a reader that was held up gets what it missed at once, as it would from a
-network.
+``NAME.messages.sse``; or of what is not streamed, ``NAME.chat.json``, ``NAME.embeddings.json`` and
+so on, which is one event. The target's model is the NAME. What surprises: an event is due at a
+moment, not after a pause, so a reader that was held up gets what it missed at once, as it would
+from a network.
 """
 
 import asyncio
@@ -29,6 +29,11 @@ _SUFFIXES = {
     "openai.chat": ".chat.sse",
     "openai.responses": ".responses.sse",
     "anthropic.messages": ".messages.sse",
+}
+_WHOLE = "whole "
+"""Before a dialect: its answers in one piece."""
+_WHOLE_SUFFIXES = {
+    _WHOLE + dialect: suffix.replace(".sse", ".json") for dialect, suffix in _SUFFIXES.items()
 }
 _PASSAGE_SUFFIXES = {passage.name: f".{passage.name}.json" for passage in PASSAGES}
 _BLOCK = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)|.+", re.DOTALL)
@@ -100,12 +105,13 @@ class ScriptedProvider:
         self.name = name
         self.dialects = tuple(_SUFFIXES)
         self.peer = Peer(settings.kind)
-        self.patience = Patience()
         self.deadlines = Deadlines(
             first_event_s=settings.first_event_s,
             idle_s=settings.idle_s,
             total_s=settings.total_s,
         )
+        self.patience = Patience(settings.retries, settings.retry_wait_s)
+        self.may_leave_out_terminator = settings.terminator == "optional"
         self._settings = settings
         self._pause_s = 1 / settings.events_per_s if settings.events_per_s else 0.0
         self._plays = dict(_read_recordings(name, settings))
@@ -119,7 +125,8 @@ class ScriptedProvider:
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Provider.stream`."""
-        async with self._answer(request.dialect, request) as playing:
+        kind = _WHOLE + request.dialect if request.is_whole else request.dialect
+        async with self._answer(kind, request) as playing:
             yield playing
 
     @asynccontextmanager
@@ -190,11 +197,11 @@ def _read_recordings(
                     events = split_events(file.read_bytes())
                     play = _with_fault(events, _FAULTS[dialect], settings)
                     yield (dialect, file.name.removesuffix(suffix)), play
-            for passage, suffix in _PASSAGE_SUFFIXES.items():
+            for kind, suffix in (_PASSAGE_SUFFIXES | _WHOLE_SUFFIXES).items():
                 if file.name.endswith(suffix):
                     is_empty = False
                     play = _with_fault([file.read_bytes()], _FAULTS["openai.chat"], settings)
-                    yield (passage, file.name.removesuffix(suffix)), play
+                    yield (kind, file.name.removesuffix(suffix)), play
     except OSError as error:
         raise ConfigInvalid((f"{where}: {folder} cannot be read: {error.strerror}",)) from error
     if is_empty:

@@ -70,14 +70,15 @@ class Parser:
                 raise
         return frames
 
-    def finish(self) -> None:
-        """The bytes have ended. An event without its blank line never was one.
+    def finish(self) -> Sequence[Frame]:
+        """The bytes have ended, and finish no frame: an event without its blank line is none.
 
         Raises the `ProviderGarbled` that `feed` still owes.
         """
         self._held.clear()
         if self._failure is not None:
             raise self._failure
+        return ()
 
     def _cut(self, chunk: bytes, frames: list[Frame]) -> None:
         if not self._is_plain or _CR in chunk:

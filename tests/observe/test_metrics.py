@@ -41,7 +41,10 @@ def birth(model: str = "gpt-5", owner: str = "ann", provider: str = "openai") ->
 
 
 def counting() -> Observer:
-    routes = [Route("gpt-5", Target("openai", "gpt-5")), Route("any/*", Target("openai", "*"))]
+    routes = [
+        Route("gpt-5", (Target("openai", "gpt-5"),)),
+        Route("any/*", (Target("openai", "*"),)),
+    ]
     logger = logging.getLogger("midstream.test")
     logger.setLevel(logging.CRITICAL)
     observer = Observer(logger)

@@ -36,6 +36,7 @@ class Told:
     passages = ()
     deadlines = Deadlines()
     patience = Patience(retries=0)
+    may_leave_out_terminator = False
     peer = Peer("told")
 
     def __init__(self, said: Sequence[bytes | float], error: MidstreamError | None = None) -> None:

@@ -62,6 +62,7 @@ class Far:
     passages = ("embeddings", "count_tokens")
     deadlines = Deadlines(first_event_s=60, idle_s=30, total_s=100)
     patience = Patience(retries=0)
+    may_leave_out_terminator = False
     peer = Peer("far")
 
     def __init__(
