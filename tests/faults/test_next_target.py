@@ -49,7 +49,9 @@ def test_each_target_is_asked_as_often_as_that_may_help_and_left_at_the_end(
     come, case = FAULTS[fault].comes(dialect), matrix.cases[fault, dialect]
 
     if fault != "it refuses every connection":
-        assert len(case.bad) == (TRIES if come.outcome is Outcome.AGAIN else 1)
+        most = TRIES if come.outcome is Outcome.AGAIN else 1
+        # a try that meets a connection which is just being closed is seen by nobody
+        assert max(1, most - 1) <= len(case.bad) <= most
     assert len(case.good) == (come.outcome in _NEXT)
     assert case.never_left == 0
 

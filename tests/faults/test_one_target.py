@@ -38,7 +38,9 @@ def test_every_reader_sees_the_same_events_and_the_true_end(
         usage = met.state["usage"]
         assert text_of(dialect, met.events) == (whole_text("bad") if come.has_text else "")
         assert usage["input_tokens"] == INPUT_TOKENS
-        assert usage["output_tokens"] == OUTPUT_TOKENS["bad"]
+        assert come.is_counted is not usage.get("is_estimate", False)
+        if come.is_counted:
+            assert usage["output_tokens"] == OUTPUT_TOKENS["bad"]
     else:
         assert come.code in {None, met.state["error"]["code"]}
 
@@ -51,7 +53,9 @@ def test_a_target_is_asked_again_only_where_that_may_help_and_left_at_the_end(
     come, case = FAULTS[fault].comes(dialect), matrix.cases[fault, dialect]
 
     if fault != "it refuses every connection":
-        assert len(case.bad) == (TRIES if come.outcome is Outcome.AGAIN else 1)
+        most = TRIES if come.outcome is Outcome.AGAIN else 1
+        # a try that meets a connection which is just being closed is seen by nobody
+        assert max(1, most - 1) <= len(case.bad) <= most
     for one, next_one in pairwise(case.bad):
         assert next_one.at - one.at >= FAULTS[fault].wait_s
     assert case.never_left == 0
