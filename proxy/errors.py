@@ -45,6 +45,7 @@
     │   ├── ConfigInvalid           the file cannot be applied
     │   ├── DataInUse               another process owns the embedded store's data
     │   └── InternalError           500: a bug
+    ├── CannotContinue              nobody's: an answer ends where its provider left it
     └── ServerError                 that of a server, met by a command of the terminal
         ├── ServerUnreachable       no connection can be made
         ├── ServerRefused           it answered with a status that is final
@@ -684,19 +685,6 @@ class ProviderGarbled(ProviderError):
         return f"The provider sent what cannot be relayed: {self.what}."
 
 
-class CannotContinue(ProviderError):
-    """The rest of an answer cannot be asked for truthfully. Nobody is told but the log."""
-
-    code = "cannot_continue"
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-    def __str__(self) -> str:
-        return f"The answer cannot be taken up: {self.why}."
-
-
 class ProviderUntranslatable(ProviderError):
     """Part of an answer that the client's dialect has no words for. Never left out in silence.
 
@@ -843,6 +831,21 @@ class InternalError(OwnError):
 
     def __str__(self) -> str:
         return "Something went wrong inside the proxy; its log knows more under this request id."
+
+
+class CannotContinue(MidstreamError):
+    """An answer that another provider cannot go on with truthfully. Never served.
+
+    `reason` is one word: a field of the request, or what of the answer stands against it: see
+    `wire.taking_up`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"Nobody else can go on with this answer: {self.reason}."
 
 
 # --- that of a server, met at the terminal ------------------------------------------------

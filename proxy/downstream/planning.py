@@ -20,13 +20,14 @@ from proxy.errors import MalformedRequest, ModelWithoutPrice
 from proxy.observe import Span
 from proxy.policy.keys import Principal
 from proxy.policy.quotas import most_of
-from proxy.policy.routes import Strategy, Target
+from proxy.policy.routes import Route, Strategy, Target, Unstreamed
 from proxy.policy.routing import in_order
 from proxy.relay.ports import Provider, UpstreamRequest
-from proxy.relay.work import Candidate, Work
-from proxy.stream import Birth
+from proxy.relay.work import Candidate, Part, Rest, Work
+from proxy.stream import Birth, Event, Usage
 from proxy.wire.answer import Making
 from proxy.wire.dialect import Ask, Dialect, Translator
+from proxy.wire.taking_up import Finish, take_up
 from proxy.wire.translation import translated, translation
 
 
@@ -71,7 +72,7 @@ def plan(
         birth = _birth(desk, asked, ways)
     work = Work(
         dialect=asked.dialect,
-        candidates=[_candidate(asked, way, birth) for way in ways],
+        candidates=[_candidate(asked, route, way, birth) for way in ways],
         limits=ways[0].held.limits,
         ask=most_of([way.held.most for way in ways]),
         # who asks in the background is answered with the first events, and does not wait for more
@@ -151,26 +152,38 @@ def _birth(desk: Desk, asked: Asked, ways: Sequence[_Way]) -> Birth:
     )
 
 
-def _candidate(asked: Asked, way: _Way, birth: Birth) -> Candidate:
+def _candidate(asked: Asked, route: Route, way: _Way, birth: Birth) -> Candidate:
     target, theirs, held = way.target, way.dialect, way.held
+    is_whole = _is_whole(asked, route, theirs)
+    body = theirs.whole_body if is_whole else theirs.upstream_body
+    request = UpstreamRequest(
+        dialect=theirs.name,
+        model=target.model,
+        body=body(held.ask, target.model),
+        headers=_headers(asked, theirs, birth),
+        is_whole=is_whole,
+    )
     return Candidate(
         target=target,
         provider=way.provider,
-        request=UpstreamRequest(
-            dialect=theirs.name,
-            model=target.model,
-            body=theirs.upstream_body(held.ask, target.model),
-            headers=_headers(asked, theirs, birth),
-        ),
-        listen=partial(_listen, asked, theirs, held.ask, birth),
+        request=request,
+        listen=partial(_listen, asked, theirs, held.ask, birth, is_whole=is_whole),
         limits=held.own,
+        take_up=partial(_take_up, asked, way, birth, request)
+        if route.continue_after_failure and not is_whole
+        else None,
     )
 
 
-def _listen(asked: Asked, theirs: Dialect, ask: Ask, birth: Birth) -> Translator:
-    if theirs is asked.dialect:
-        return theirs.translator(ask)
-    making = Making(
+def _is_whole(asked: Asked, route: Route, theirs: Dialect) -> bool:
+    """Whether the answer is had in one piece, which is not translated, and not heard in parts."""
+    wants_parts = asked.ask.is_streamed or asked.ask.is_background
+    is_direct = route.unstreamed is Unstreamed.DIRECT
+    return is_direct and theirs is asked.dialect and not wants_parts
+
+
+def _making(asked: Asked, theirs: Dialect, birth: Birth) -> Making:
+    return Making(
         stream=birth.id,
         model=birth.model,
         created_at=birth.created_at,
@@ -178,7 +191,41 @@ def _listen(asked: Asked, theirs: Dialect, ask: Ask, birth: Birth) -> Translator
         wants_usage=asked.ask.wants_usage,
         fields=asked.ask.fields,
     )
-    return translation(asked.dialect, theirs, ask, making)
+
+
+def _listen(asked: Asked, theirs: Dialect, ask: Ask, birth: Birth, *, is_whole: bool) -> Translator:
+    if is_whole:
+        return theirs.whole_translator(ask)
+    if theirs is asked.dialect:
+        return theirs.translator(ask)
+    return translation(asked.dialect, theirs, ask, _making(asked, theirs, birth))
+
+
+def _take_up(
+    asked: Asked,
+    way: _Way,
+    birth: Birth,
+    request: UpstreamRequest,
+    events: Sequence[Event],
+    used: Usage | None,
+) -> Part | Rest:
+    """Raises `CannotContinue`."""
+    theirs, model = way.dialect, way.target.model
+    taken = take_up(
+        asked.dialect,
+        theirs,
+        asked.ask,
+        way.held.ask,
+        _making(asked, theirs, birth),
+        model,
+        events,
+        prefill=way.target.prefill,
+        used=used,
+    )
+    if isinstance(taken, Finish):
+        return Rest(taken.frames)
+    body = theirs.upstream_body(taken.ask, model)
+    return Part(msgspec.structs.replace(request, body=body), taken.translator)
 
 
 def _headers(asked: Asked, theirs: Dialect, birth: Birth) -> Sequence[tuple[str, str]]:

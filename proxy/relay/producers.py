@@ -40,7 +40,7 @@ from proxy.relay.sweep import settle
 from proxy.relay.tail import Tail
 from proxy.relay.tally import Tally
 from proxy.relay.tries import Tries
-from proxy.relay.work import Work
+from proxy.relay.work import Candidate, Work
 from proxy.relay.writer import Limits, Writer
 from proxy.stream import Birth, Ending, State, StreamId
 
@@ -194,9 +194,19 @@ class Producers(Mapping[StreamId, Producer]):
                 dialect, writer, self._ledger, self._committer.note_trouble, keep_s
             ),
             self._resting,
+            partial(self._has_room, writer.birth, work),
             event_bytes_max=self._limits.event_bytes_max,
         )
         return Producer(writer, work, self._observer, pace, tries)
+
+    async def _has_room(self, birth: Birth, work: Work, candidate: Candidate) -> bool:
+        """Hold what another provider's own limits want held. A store that is away says nothing."""
+        try:
+            held = await self._ledger.hold_more(birth.id, candidate.limits, work.ask)
+        except StoreUnavailable:
+            self._committer.note_trouble()
+            return not candidate.limits
+        return isinstance(held, Admitted)
 
     def _draw(self) -> float:
         return int.from_bytes(self._entropy.random_bytes(4), "big") / 2**32

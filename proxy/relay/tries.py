@@ -6,7 +6,7 @@ the rest can be asked for instead, from whoever can take it up.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from proxy.errors import CannotContinue, ProviderError
@@ -17,9 +17,9 @@ from proxy.relay.lifecycle import Phase
 from proxy.relay.listening import Try
 from proxy.relay.naming import Naming
 from proxy.relay.rests import Resting, Verdict, none_may
-from proxy.relay.work import Candidate, Part, Work
+from proxy.relay.work import Candidate, Part, Rest, Work
 from proxy.relay.writer import Writer
-from proxy.stream import Event
+from proxy.stream import Ending, Event
 from proxy.wire.dialect import Dialect
 
 
@@ -36,6 +36,7 @@ class Tries:
         pace: Pace,
         new_naming: Callable[[Dialect | None], Naming],
         resting: Resting,
+        has_room: Callable[[Candidate], Awaitable[bool]],
         *,
         earlier: Sequence[Event] = (),
         event_bytes_max: int,
@@ -48,10 +49,12 @@ class Tries:
         self._pace = pace
         self._new_naming = new_naming
         self._resting = resting
+        self._has_room = has_room
         self._earlier = earlier
         self._event_bytes_max = event_bytes_max
         self._try: Try | None = None
         self._place = 0
+        self._is_translated = False
 
     @property
     def candidate(self) -> Candidate:
@@ -66,6 +69,9 @@ class Tries:
         step, is_again = await self._first(), False
         part = self._part(step)
         while True:
+            if isinstance(part, Rest):
+                self._finish(part)
+                return
             self._begin(step, is_again=is_again)
             trying = self._try = self._new_try(step, part, held_until, over_at)
             try:
@@ -74,29 +80,30 @@ class Tries:
                 following = await self._after(step, trying, error)
                 if following is None:
                     raise
+                is_again = following.place == step.place and not trying.is_written
+                if not is_again:
+                    self._give_up(trying)
                 part = self._part_after(following, error)
             else:
                 if trying.is_complete and not trying.has_content:
                     self._resting.succeeded(trying.candidate)
                 return
-            is_again = following.place == step.place and not trying.is_written
-            if not is_again:
-                self._give_up(trying)
             await asyncio.sleep(following.wait_s)
             step = following
 
     async def _first(self) -> Step:
         """Whom to ask first of those that do not rest. Raises `TargetsResting`."""
         step, verdicts = self._attempts.step, list[Verdict]()
-        while True:
-            verdict = await self._resting.may(self._work.candidates[step.place])
-            if verdict.may_be_asked:
-                return step
-            verdicts.append(verdict)
+        following: Step | None = step
+        while following is not None:
+            candidate = self._work.candidates[following.place]
+            verdict = await self._resting.may(candidate)
+            if not verdict.may_be_asked:
+                verdicts.append(verdict)
+            elif following.place == step.place or await self._has_room(candidate):
+                return following
             following = self._attempts.skip()
-            if following is None:
-                raise none_may(verdicts)
-            step = following
+        raise none_may(verdicts)
 
     async def _after(self, step: Step, trying: Try, error: ProviderError) -> Step | None:
         """What comes next; None if nothing does, and the failure is the stream's."""
@@ -109,8 +116,10 @@ class Tries:
             error, is_written=trying.is_written, may_take_up=self._may_take_up
         )
         while following is not None:
-            verdict = await self._resting.may(self._work.candidates[following.place])
-            if verdict.may_be_asked:
+            candidate = self._work.candidates[following.place]
+            verdict = await self._resting.may(candidate)
+            is_same = following.place == step.place
+            if verdict.may_be_asked and (is_same or await self._has_room(candidate)):
                 break
             following = self._attempts.skip()
         if following is not None:
@@ -130,20 +139,26 @@ class Tries:
         """Whether what is written could be gone on with. Asking is cheap, beside the request."""
         return any(candidate.take_up is not None for candidate in self._work.candidates)
 
-    def _part(self, step: Step) -> Part:
+    def _part(self, step: Step) -> Part | Rest:
         candidate = self._work.candidates[step.place]
         if not step.takes_up:
             return Part(candidate.request, candidate.listen())
-        if candidate.take_up is None:
-            raise CannotContinue("this target may not")
-        return candidate.take_up([*self._earlier, *self._writer.events])
+        assert candidate.take_up is not None, "a route's targets may all go on, or none"
+        events = [*self._earlier, *self._writer.events]
+        return candidate.take_up(events, self._legs.used_before)
 
-    def _part_after(self, step: Step, failed: ProviderError) -> Part:
+    def _finish(self, rest: Rest) -> None:
+        """Only the end was missing."""
+        for frame in rest.frames:
+            self._writer.add(frame)
+        self._writer.end(Ending.COMPLETED, None, ())
+
+    def _part_after(self, step: Step, failed: ProviderError) -> Part | Rest:
         """Raises the failure before it, where it cannot be gone on with."""
         try:
             return self._part(step)
         except CannotContinue as cannot:
-            self._observer.not_taken_up(self._writer.birth, cannot.why)
+            self._observer.not_taken_up(self._writer.birth, cannot.reason)
             raise failed from cannot
 
     def _begin(self, step: Step, *, is_again: bool) -> None:
@@ -174,6 +189,7 @@ class Tries:
     def _give_up(self, trying: Try) -> None:
         """Another is asked. What has said nothing that is written costs nothing."""
         assert trying.failure is not None, "it has failed"
+        self._is_translated = trying.is_translated
         used = trying.used(is_cut=True) if trying.is_written else None
         self._legs.give_up(trying.failure.code, used)
         self._try = None
@@ -183,7 +199,7 @@ class Tries:
     @property
     def is_translated(self) -> bool:
         """Whether whoever was asked last speaks another dialect than the client."""
-        return self._try is not None and self._try.is_translated
+        return self._is_translated if self._try is None else self._try.is_translated
 
     def close(self) -> None:
         """The stream ends without the answer's own end: count what was used until then."""

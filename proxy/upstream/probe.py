@@ -82,7 +82,7 @@ async def probe(config: Config, tell: Callable[[Finding], None]) -> bool:
 
 def targets(config: Config) -> list[tuple[str, str]]:
     """Provider and model of each, once; one star for all models that are not named."""
-    found = [(route.target.provider, route.target.model) for route in config.models]
+    found = [(target.provider, target.model) for route in config.models for target in route.targets]
     starred = [(provider, "*" if "*" in model else model) for provider, model in found]
     return list(dict.fromkeys(starred))
 

@@ -42,6 +42,14 @@ class SoFar(NamedTuple):
     """Its events; of a long one whose producer is dead perhaps only the first."""
 
 
+class Continuing(NamedTuple):
+    """A request for the rest of an answer."""
+
+    ask: Ask
+    is_prefilled: bool
+    """Whether the text so far is the beginning of what is asked for; else it is told to go on."""
+
+
 class Bounded(NamedTuple):
     """A request that can use so much and no more, for all that can be known beforehand."""
 
@@ -182,6 +190,25 @@ class Dialect(Protocol):
         """For one answer of a provider that speaks this dialect, to a client that does not."""
         ...
 
-    def telling(self, making: Making) -> Telling:
-        """For one answer to a client that speaks this dialect, of a provider that does not."""
+    def telling(self, making: Making, so_far: Sequence[Event] = ()) -> Telling:
+        """For one answer to a client that speaks this dialect, of a provider that does not.
+
+        Where another provider goes on with it, `so_far` is all that the client was told of it: its
+        ids stay, and text goes on in the part that is open. Raises `CannotContinue` where what is
+        open is neither text nor can be closed.
+        """
+        ...
+
+    # --- going on with an answer: see `wire.taking_up` ----------------------------------------
+
+    def indivisible(self, ask: Ask) -> str | None:
+        """The field that asks for an answer that one model has to make; None if none does."""
+        ...
+
+    def continuing(self, ask: Ask, model: str, said: str, prefill: bool | None) -> Continuing:
+        """`ask`, of this dialect, after an answer has begun with the text `said`.
+
+        Every message of the client's keeps its bytes. `prefill` as in `wire.taking_up`; where the
+        request forbids it, it is not done.
+        """
         ...

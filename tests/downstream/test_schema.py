@@ -78,6 +78,7 @@ ONE_OF_EACH: Sequence[MidstreamError] = (
 """Of the errors that a caller can meet. The events of `ProviderReported` are the provider's."""
 
 NEVER_SERVED = {
+    errors.CannotContinue,
     errors.ConfigInvalid,
     errors.DataInUse,
     errors.ServerUnreachable,

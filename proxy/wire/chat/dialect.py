@@ -29,13 +29,14 @@ from proxy.wire.chat.fold import fold_chunks
 from proxy.wire.chat.hearing import ChatHearing
 from proxy.wire.chat.particulars import particulars
 from proxy.wire.chat.reading import read_conversation
+from proxy.wire.chat.taking_up import continuing, indivisible
 from proxy.wire.chat.telling import ChatTelling
 from proxy.wire.chat.usage import read_usage
 from proxy.wire.chat.whole import as_events, is_whole
 from proxy.wire.chat.writing import write_conversation
 from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
-from proxy.wire.dialect import Ask, Bounded, SoFar
+from proxy.wire.dialect import Ask, Bounded, Continuing, SoFar
 from proxy.wire.json_text import (
     ABSENT,
     NULL,
@@ -185,9 +186,18 @@ class OpenAIChat:
         """See `chat.hearing`."""
         return ChatHearing()
 
-    def telling(self, making: Making) -> ChatTelling:
+    def telling(self, making: Making, so_far: Sequence[Event] = ()) -> ChatTelling:
         """See `chat.telling`."""
-        return ChatTelling(making)
+        return ChatTelling(making, so_far)
+
+    def indivisible(self, ask: Ask) -> str | None:
+        """See `chat.taking_up`."""
+        return indivisible(ask)
+
+    def continuing(self, ask: Ask, model: str, said: str, prefill: bool | None) -> Continuing:
+        """See `chat.taking_up`."""
+        del model
+        return continuing(ask, said, prefill=bool(prefill))
 
 
 class ChatTranslator:

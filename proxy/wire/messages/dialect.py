@@ -24,7 +24,7 @@ from proxy.wire.asks import (
 from proxy.wire.bounds import OUTPUT_TOKENS_UNASKED, Count
 from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
-from proxy.wire.dialect import Ask, Bounded, SoFar
+from proxy.wire.dialect import Ask, Bounded, Continuing, SoFar
 from proxy.wire.json_text import ABSENT, Fields, passed_on, read, read_body, says_nothing
 from proxy.wire.messages.bounds import bounded
 from proxy.wire.messages.deltas import read_event
@@ -33,6 +33,7 @@ from proxy.wire.messages.fold import fold_message
 from proxy.wire.messages.hearing import MessagesHearing
 from proxy.wire.messages.particulars import particulars
 from proxy.wire.messages.reading import read_conversation
+from proxy.wire.messages.taking_up import continuing, indivisible
 from proxy.wire.messages.telling import MessagesTelling
 from proxy.wire.messages.whole import as_events, is_whole
 from proxy.wire.messages.writing import write_conversation
@@ -162,9 +163,17 @@ class AnthropicMessages:
         """See `messages.hearing`."""
         return MessagesHearing()
 
-    def telling(self, making: Making) -> MessagesTelling:
+    def telling(self, making: Making, so_far: Sequence[Event] = ()) -> MessagesTelling:
         """See `messages.telling`."""
-        return MessagesTelling(making)
+        return MessagesTelling(making, so_far)
+
+    def indivisible(self, ask: Ask) -> str | None:
+        """See `messages.taking_up`."""
+        return indivisible(ask)
+
+    def continuing(self, ask: Ask, model: str, said: str, prefill: bool | None) -> Continuing:
+        """See `messages.taking_up`."""
+        return continuing(ask, model, said, prefill)
 
 
 class MessagesTranslator:

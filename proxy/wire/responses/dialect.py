@@ -18,7 +18,7 @@ from proxy.wire.asks import body_for, read_field, read_flag, read_model, whole_b
 from proxy.wire.bounds import Count
 from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
-from proxy.wire.dialect import Ask, Bounded, SoFar
+from proxy.wire.dialect import Ask, Bounded, Continuing, SoFar
 from proxy.wire.json_text import (
     ABSENT,
     NULL,
@@ -38,6 +38,7 @@ from proxy.wire.responses.ids import is_name
 from proxy.wire.responses.numbers import numbered
 from proxy.wire.responses.particulars import particulars
 from proxy.wire.responses.reading import read_conversation
+from proxy.wire.responses.taking_up import continuing, indivisible
 from proxy.wire.responses.telling import ResponsesTelling
 from proxy.wire.responses.whole import as_events, is_whole
 from proxy.wire.responses.writing import write_conversation
@@ -193,9 +194,18 @@ class OpenAIResponses:
         """See `responses.hearing`."""
         return ResponsesHearing()
 
-    def telling(self, making: Making) -> ResponsesTelling:
+    def telling(self, making: Making, so_far: Sequence[Event] = ()) -> ResponsesTelling:
         """See `responses.telling`."""
-        return ResponsesTelling(making)
+        return ResponsesTelling(making, so_far)
+
+    def indivisible(self, ask: Ask) -> str | None:
+        """See `responses.taking_up`."""
+        return indivisible(ask)
+
+    def continuing(self, ask: Ask, model: str, said: str, prefill: bool | None) -> Continuing:
+        """See `responses.taking_up`."""
+        del model, prefill
+        return continuing(ask, said)
 
 
 class ResponsesTranslator:
