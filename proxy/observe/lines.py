@@ -23,6 +23,7 @@ FIELDS = (
     "dialect",
     "model",
     "provider",
+    "target",
     "ending",
     "code",
     "upstream_status",

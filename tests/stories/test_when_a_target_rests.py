@@ -81,7 +81,9 @@ def test_of_all_workers_one_request_an_interval_reaches_a_dead_target(tmp_path: 
             with serving(tmp_path, config(frail.url)) as served:
                 statuses = await keep_asking(served.url, 13)
                 assert set(statuses) == {200}, "the other target has answered all"
-                assert len(told(served, "target_rests")) == 1
+                (line,) = told(served, "target_rests")
+                assert "target=frail/m" in line
+                assert 'reason="provider_error 503"' in line
                 begun = told(served, "stream_started")
                 workers = {line.partition("worker=")[2].split()[0] for line in begun}
                 assert len(workers) == WORKERS
