@@ -4,6 +4,8 @@ Types, ranges and defaults stand here and nowhere else; the shipped ``config.tom
 each key beside its default, and a test compares the two. A number has a range, and its unit in
 its name. `Config` is what the rest of the proxy sees: secrets resolved, models led to their
 targets, and everything that is off taken out.
+
+This is longer than a file should be because who writes a config reads it whole.
 """
 
 import ipaddress

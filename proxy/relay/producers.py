@@ -193,8 +193,8 @@ class Producers(Mapping[StreamId, Producer]):
             lambda dialect: Naming(
                 dialect, writer, self._ledger, self._committer.note_trouble, keep_s
             ),
-            self._resting,
             partial(self._has_room, writer.birth, work),
+            self._resting,
             event_bytes_max=self._limits.event_bytes_max,
         )
         return Producer(writer, work, self._observer, pace, tries)

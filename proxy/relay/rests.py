@@ -194,5 +194,8 @@ class Resting:
 
 
 def none_may(verdicts: Sequence[Verdict]) -> TargetsResting:
-    """What to raise where no target may be asked: when the first of them may be."""
-    return TargetsResting(min(verdict.wait_s for verdict in verdicts))
+    """What to raise where no target may be asked: when the first of those that rest may be.
+
+    At least one does; others may be out of reach for another reason.
+    """
+    return TargetsResting(min(each.wait_s for each in verdicts if not each.may_be_asked))

@@ -35,8 +35,8 @@ class Tries:
         observer: Observer,
         pace: Pace,
         new_naming: Callable[[Dialect | None], Naming],
-        resting: Resting,
         has_room: Callable[[Candidate], Awaitable[bool]],
+        resting: Resting,
         *,
         earlier: Sequence[Event] = (),
         event_bytes_max: int,
@@ -48,8 +48,8 @@ class Tries:
         self._observer = observer
         self._pace = pace
         self._new_naming = new_naming
-        self._resting = resting
         self._has_room = has_room
+        self._resting = resting
         self._earlier = earlier
         self._event_bytes_max = event_bytes_max
         self._try: Try | None = None
@@ -94,16 +94,18 @@ class Tries:
     async def _first(self) -> Step:
         """Whom to ask first of those that do not rest. Raises `TargetsResting`."""
         step, verdicts = self._attempts.step, list[Verdict]()
-        following: Step | None = step
-        while following is not None:
-            candidate = self._work.candidates[following.place]
-            verdict = await self._resting.may(candidate)
-            if not verdict.may_be_asked:
-                verdicts.append(verdict)
-            elif following.place == step.place or await self._has_room(candidate):
-                return following
+        while True:
+            verdict = await self._resting.may(self._work.candidates[step.place])
+            if verdict.may_be_asked and (step.place == 0 or await self._has_room_at(step)):
+                return step
+            verdicts.append(verdict)
             following = self._attempts.skip()
-        raise none_may(verdicts)
+            if following is None:
+                raise none_may(verdicts)
+            step = following
+
+    async def _has_room_at(self, step: Step) -> bool:
+        return await self._has_room(self._work.candidates[step.place])
 
     async def _after(self, step: Step, trying: Try, error: ProviderError) -> Step | None:
         """What comes next; None if nothing does, and the failure is the stream's."""
@@ -116,10 +118,9 @@ class Tries:
             error, is_written=trying.is_written, may_take_up=self._may_take_up
         )
         while following is not None:
-            candidate = self._work.candidates[following.place]
-            verdict = await self._resting.may(candidate)
-            is_same = following.place == step.place
-            if verdict.may_be_asked and (is_same or await self._has_room(candidate)):
+            verdict = await self._resting.may(self._work.candidates[following.place])
+            is_other = following.place != step.place
+            if verdict.may_be_asked and (not is_other or await self._has_room_at(following)):
                 break
             following = self._attempts.skip()
         if following is not None:

@@ -3,6 +3,8 @@
 Owns what is said of each stream, in which order, and which columns fit into a width. What
 surprises: ages are told by this machine's clock, so they are as right as it agrees with the
 server's.
+
+This is longer than a file should be because a screen is laid out in one place.
 """
 
 from collections.abc import Callable, Mapping, Sequence

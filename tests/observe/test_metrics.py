@@ -97,6 +97,7 @@ def tell_everything(observer: Observer) -> None:
     observer.delivered(counts.clock())
     observer.appended(3, counts.clock())
     observer.provider_failed(STREAM, "openai", ProviderRefused("openai", 429, message="", body=b""))
+    observer.asked_again(birth(), "openai/gpt-5", "anthropic/claude", "next", 0.5)
     observer.target_rests("openai/gpt-5", "provider_error 503", 10.0)
     observer.target_probed("openai/gpt-5", "failed")
     observer.target_probed("openai/made-up", "failed")

@@ -122,7 +122,7 @@ def charged(
         meaning = all_dialects()[dialect]
         ask = meaning.read_ask(b'{"model":"m","messages":[],"stream":true,"max_tokens":9}')
         request = UpstreamRequest(dialect, "m", BODY)
-        work = work_for(provider, request, meaning, ask, LIMITS, Ask(5000, 5000))
+        work = work_for(provider, request, meaning, ask, LIMITS, Ask(5000, 5000), PRICE)
         async with switchboard.running():
             birth = make_birth(
                 dialect, input_tokens_max=input_tokens_max, output_tokens_max=output_tokens_max

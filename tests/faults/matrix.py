@@ -1,0 +1,161 @@
+"""Every fault in every dialect, met at one server at once: the time goes in waiting.
+
+A case is a fault and a dialect. `meet_all` meets them with one target, or with a second, sound one.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from tests.faults.asking import Met, meet
+from tests.faults.connections import CONNECTIONS
+from tests.faults.fault import UNREACHABLE, Fault, plain
+from tests.faults.provider import Ask, Provider
+from tests.faults.statuses import STATUSES
+from tests.faults.streams import EVENT_BYTES_MAX, STREAMS
+from tests.reading import session
+from tests.scrape import Scraped, read_metrics
+from tests.server import serving
+
+_REFUSED = "it refuses every connection"
+FAULTS: Mapping[str, Fault] = {
+    _REFUSED: Fault(plain(), UNREACHABLE, is_at_the_door=True),
+    **CONNECTIONS,
+    **STATUSES,
+    **STREAMS,
+}
+DIALECTS = ("chat", "messages", "responses")
+TRIES = 3
+"""Of one target: the first, and the retries that are configured unless it is said."""
+_AT_ONCE = 24
+"""Cases. Chosen: more would measure how two cores are shared."""
+_CLOSED_S = 2.0
+"""How soon a provider must be left: a second is the promise, the rest is for a busy machine."""
+
+_CONFIG = f"""
+[server]
+quota = "all"
+[quotas.all]
+tokens_per_day = 1_000_000_000
+[streams]
+event_bytes_max = {EVENT_BYTES_MAX}
+first_content_s = 20
+"""
+_KINDS = {
+    "chat": ("openai", "/v1", 'dialects = ["openai.chat"]'),
+    "messages": ("anthropic", "", ""),
+    "responses": ("openai", "/v1", 'dialects = ["openai.responses"]'),
+}
+
+
+class Case(msgspec.Struct, frozen=True):
+    """What came of a fault, at both ends."""
+
+    met: Met
+    bad: list[Ask]
+    good: list[Ask]
+    never_left: int
+    """Asks that the proxy had not left when it said that the answer had ended."""
+
+
+class Matrix(msgspec.Struct, frozen=True):
+    """All cases, by fault and dialect."""
+
+    cases: Mapping[tuple[str, str], Case]
+    charged: float
+    """Tokens, over all, when everything had ended."""
+
+    @property
+    def used(self) -> int:
+        """Tokens, as the streams say themselves."""
+        told = [case.met.state["usage"] or {} for case in self.cases.values()]
+        return sum(use.get("input_tokens", 0) + use.get("output_tokens", 0) for use in told)
+
+
+def slug(fault: str) -> str:
+    """A model's name for it."""
+    return "".join(letter if letter.isalnum() else "-" for letter in fault)
+
+
+async def meet_all(folder: Path, *, has_second: bool) -> Matrix:
+    """Meet every case, at one server."""
+    scripts = {slug(name): fault.script for name, fault in FAULTS.items()}
+    doors = {
+        slug(name): fault.script
+        for name, fault in FAULTS.items()
+        if fault.is_at_the_door and name != _REFUSED
+    }
+    limit = asyncio.Semaphore(_AT_ONCE)
+    async with Provider.running(scripts, doors) as provider, session() as http:
+        with _refusing() as refusing:
+            config = _CONFIG + _targets(provider, refusing, has_second=has_second)
+            with serving(folder, config) as served:
+
+                async def case(name: str, dialect: str) -> Case:
+                    async with limit:
+                        return await _meet(http, served.url, provider, slug(name), dialect)
+
+                keys = [(name, dialect) for name in FAULTS for dialect in DIALECTS]
+                cases = await asyncio.gather(*(case(*key) for key in keys))
+                charged = (await _scrape(http, served.url)).total(
+                    "midstream_quota_used", pool="all", kind="tokens_per_day"
+                )
+    return Matrix(dict(zip(keys, cases, strict=True)), charged)
+
+
+async def _meet(
+    http: aiohttp.ClientSession, url: str, provider: Provider, fault: str, dialect: str
+) -> Case:
+    met = await meet(http, url, dialect, f"{dialect}/{fault}")
+    bad, good = (provider.asks(side, dialect, fault) for side in ("bad", "good"))
+    never_left = 0
+    for ask in [*bad, *good]:
+        try:
+            async with asyncio.timeout(_CLOSED_S):
+                await ask.over.wait()
+        except TimeoutError:
+            never_left += 1
+    return Case(met, bad, good, never_left)
+
+
+async def _scrape(http: aiohttp.ClientSession, url: str) -> Scraped:
+    async with http.get(f"{url}/metrics") as answer:
+        return read_metrics(await answer.text())
+
+
+@contextmanager
+def _refusing() -> Iterator[str]:
+    """An address where nobody listens, and nobody else can."""
+    with socket.socket() as plug:
+        plug.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{plug.getsockname()[1]}"
+
+
+def _targets(provider: Provider, refusing: str, *, has_second: bool) -> str:
+    lines = []
+    for dialect in DIALECTS:
+        urls = {door: url for (door, spoken), url in provider.doors.items() if spoken == dialect}
+        urls[slug(_REFUSED)] = refusing
+        urls |= {slug(name): provider.url for name, fault in FAULTS.items() if fault.is_apart}
+        lines += [_provider(f"bad-{dialect}", dialect, provider.url)]
+        lines += [_provider(f"good-{dialect}", dialect, f"{provider.url}/good")]
+        then = f', "good-{dialect}/*"' if has_second else ""
+        lines += [f'[models."{dialect}/*"]\ntargets = ["bad-{dialect}/*"{then}]']
+        for door, url in urls.items():
+            second = f', "good-{dialect}/{door}"' if has_second else ""
+            lines += [_provider(f"{door}-{dialect}", dialect, url)]
+            lines += [f'[models."{dialect}/{door}"]\ntargets = ["{door}-{dialect}/{door}"{second}]']
+    return "\n".join(lines)
+
+
+def _provider(name: str, dialect: str, url: str) -> str:
+    kind, path, more = _KINDS[dialect]
+    return (
+        f'[providers."{name}"]\nkind = "{kind}"\nbase_url = "{url}{path}"\n{more}\n'
+        f"connect_s = 5\nfirst_event_s = 1.5\nidle_s = 1.0\nrest_after = 0\n"
+    )
