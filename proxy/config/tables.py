@@ -22,7 +22,6 @@ from proxy.config.reaching import Certificates, ProxyUrl
 from proxy.config.secret import Secret
 from proxy.config.targets import SilentTokens, TargetTable
 from proxy.config.tracing import Tracing
-from proxy.policy.breaker import Rule
 from proxy.policy.keys import Key, Role
 from proxy.policy.pools import Pools
 from proxy.policy.routes import SILENT_TOKENS_PER_S, Route, Strategy, Unstreamed
@@ -154,11 +153,6 @@ class _Answering(msgspec.Struct, frozen=True, kw_only=True):
     rest_after: Annotated[int, Meta(ge=0, le=1000)] = 5
     rest_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
     rest_max_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 120.0
-
-    @property
-    def rest(self) -> Rule:
-        """When one of its targets rests."""
-        return Rule(self.rest_after, self.rest_s, self.rest_max_s)
 
 
 class RemoteProvider(_Answering, frozen=True, kw_only=True):

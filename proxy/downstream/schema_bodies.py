@@ -12,6 +12,7 @@ from proxy.downstream.models import AnthropicPage
 from proxy.downstream.operator import WorkerList
 from proxy.downstream.resting import TargetList
 from proxy.downstream.schema_legs import leg_details
+from proxy.downstream.schema_targets import target_details
 from proxy.downstream.streams import StreamList
 from proxy.downstream.usage import UsageView
 from proxy.policy.quotas import Kind
@@ -163,21 +164,6 @@ def _worker_details() -> dict[str, Json]:
         "draining": {"description": "Whether it is being stopped, and takes no new streams."},
         "streams": {"minimum": 0, "description": "How many answers it is making."},
         "readers": {"minimum": 0, "description": "How many readers it serves."},
-    }
-
-
-def target_details() -> dict[str, Json]:
-    """Of a target that rests, be it in a list or in a picture."""
-    return {
-        "model": {"description": "By the provider's own name."},
-        "reason": {"description": "The code of its last failure, and the provider's status."},
-        "since": {"format": "date-time"},
-        "failed_at": {"format": "date-time"},
-        "probe_at": {
-            "format": "date-time",
-            "description": "From then on one request may try it. It is past while nobody asks.",
-        },
-        "probing": {"description": "Whether one does just now, or was not heard of again."},
     }
 
 

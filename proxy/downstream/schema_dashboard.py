@@ -1,4 +1,4 @@
-"""The dashboard in the OpenAPI document: its page, its events, and the shape of one picture."""
+"""What an operator watches, in the OpenAPI document: the dashboard, its events, what rests."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,8 @@ import msgspec
 
 from proxy import errors
 from proxy.downstream.overview import Overview
-from proxy.downstream.schema_answers import SSE, answer, dashboard_headers
-from proxy.downstream.schema_bodies import SCHEMAS, Json, ref, say_more, target_details
+from proxy.downstream.schema_answers import JSON, SSE, answer, dashboard_headers
+from proxy.downstream.schema_bodies import SCHEMAS, Json, ref, say_more
 from proxy.downstream.schema_errors import (
     BOTH_SHAPES,
     Failure,
@@ -16,13 +16,15 @@ from proxy.downstream.schema_errors import (
     responses,
 )
 from proxy.downstream.schema_parameters import caller_dialect
+from proxy.downstream.schema_targets import target_details
 
 
 def dashboard_paths() -> dict[str, Json]:
-    """Both paths."""
+    """All three paths."""
     return {
         "/dashboard": {"get": _page()},
         "/v1/dashboard/events": {"get": _events()},
+        "/v1/targets": {"get": _targets()},
     }
 
 
@@ -75,6 +77,25 @@ def _event() -> Json:
             "retry": {"type": "integer"},
         },
         "required": ["data"],
+    }
+
+
+def _targets() -> Json:
+    fails = [
+        *of_authentication(),
+        Failure("403", errors.NotPermitted.code, "the key is no operator's."),
+        *failures(errors.MalformedRequest),
+    ]
+    found = answer("All of them.", {JSON: ref("TargetList")})
+    return {
+        "operationId": "listTargets",
+        "tags": ["Operation"],
+        "summary": "The targets that rest, the longest first",
+        "description": "A target is a provider with one of its models. One that has failed so "
+        "often in a row that it is not asked for now is here, for all workers that share the "
+        "store, at most a second late. Only for an operator's key. There are no query parameters.",
+        "parameters": [caller_dialect()],
+        "responses": {"200": found} | responses(fails, *BOTH_SHAPES),
     }
 
 

@@ -23,6 +23,7 @@ FIELDS = (
     "dialect",
     "model",
     "provider",
+    "target",
     "failed",
     "asked",
     "kind",

@@ -20,8 +20,8 @@ from proxy.relay.ports import Conditions, Rests, Told
 from proxy.relay.work import Candidate
 
 _EVERY_S: Final = 1.0
-"""Chosen: so long a worker asks a target of whose rest it has not heard, and it costs the store
-30 us a second for each worker (measured)."""
+"""Chosen: so long a worker may ask a target of whose rest it has not heard. It costs the store 3 us
+for each worker while nobody has failed, and 15 us with five who have (measured)."""
 
 
 class Verdict(NamedTuple):
@@ -194,5 +194,8 @@ class Resting:
 
 
 def none_may(verdicts: Sequence[Verdict]) -> TargetsResting:
-    """What to raise where no target may be asked: when the first of them may be."""
-    return TargetsResting(min(verdict.wait_s for verdict in verdicts))
+    """What to raise where no target may be asked: when the first of those that rest may be.
+
+    At least one does; others may be out of reach for another reason.
+    """
+    return TargetsResting(min(each.wait_s for each in verdicts if not each.may_be_asked))

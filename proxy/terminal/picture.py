@@ -17,7 +17,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from proxy.terminal.resting import TargetSeen, resting_lines
 from proxy.terminal.server import visible
+from proxy.terminal.words import span
 
 SORTS: Final = ("age", "rate")
 
@@ -49,16 +51,6 @@ class WorkerSeen(msgspec.Struct, frozen=True):
     draining: bool
     streams: int
     readers: int
-
-
-class TargetSeen(msgspec.Struct, frozen=True):
-    """A provider's model that rests."""
-
-    provider: str
-    model: str
-    reason: str
-    since: datetime
-    probe_at: datetime
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -103,15 +95,6 @@ def ordered(look: Look, pace: Rates, sort: str) -> list[StreamSeen]:
 
 
 # --- words --------------------------------------------------------------------------------------
-
-
-def span(seconds: float) -> str:
-    """In at most four characters, such as 7s, 59m, 23h or 99d."""
-    whole = max(int(seconds), 0)
-    for unit_s, unit, less_than in ((1, "s", 100), (60, "m", 100), (3600, "h", 72)):
-        if whole < unit_s * less_than:
-            return f"{whole // unit_s}{unit}"
-    return f"{whole // 86_400}d"
 
 
 def _pace(per_s: float | None) -> str:
@@ -205,7 +188,9 @@ def picture(
 ) -> RenderableType:
     """Workers and what rests above, streams below; in `height` lines, or as many as there are."""
     workers = _workers(look, None if height is None else max(min(height // 3, height - 5), 0))
-    resting = _resting(look, None if height is None else max(min(height // 6, height - 8), 0))
+    resting = resting_lines(
+        look.resting, look.at, None if height is None else max(min(height // 6, height - 8), 0)
+    )
     lines = 3 + workers.row_count + len(resting)  # the headline, the line between, the titles
     rows_max = None if height is None else max(height - lines - 1, 1)
     streams, left_out = _streams(look, pace, width, rows_max, sort)
@@ -245,22 +230,6 @@ def _workers(look: Look, rows_max: int | None) -> Table:
             Text("draining", style="yellow") if worker.draining else Text(visible(worker.version)),
         )
     return table
-
-
-def _resting(look: Look, rows_max: int | None) -> list[Text]:
-    """A line for each target that rests; the last one tells of those that found no room."""
-    resting = look.resting
-    shown = resting if rows_max is None or len(resting) <= rows_max else resting[: rows_max - 1]
-    lines = []
-    for target in shown if rows_max != 0 else ():
-        name = visible(f"{target.provider}/{target.model}")
-        since = span((look.at - target.since).total_seconds())
-        left_s = (target.probe_at - look.at).total_seconds()
-        probe = f"next probe in {span(left_s + 1)}" if left_s > 0 else "probed by the next request"
-        lines.append(f"{name} rests for {since}, {visible(target.reason)}, {probe}")
-    if rows_max != 0 and len(shown) < len(resting):
-        lines.append(f"and {len(resting) - len(shown)} more rest")
-    return [Text(line, style="red", no_wrap=True, overflow="ellipsis") for line in lines]
 
 
 def _streams(

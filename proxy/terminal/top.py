@@ -24,12 +24,12 @@ from proxy.terminal.picture import (
     SORTS,
     Look,
     StreamSeen,
-    TargetSeen,
     WorkerSeen,
     as_json,
     picture,
     rates,
 )
+from proxy.terminal.resting import TargetSeen
 from proxy.terminal.server import Server, ask, open_session
 
 _OK: Final = 0

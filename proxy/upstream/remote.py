@@ -27,6 +27,7 @@ from proxy.errors import (
     ProviderStalled,
     ProviderUnreachable,
 )
+from proxy.policy.breaker import Rule
 from proxy.relay.ports import Deadlines, Patience, ProviderModel, UpstreamRequest
 from proxy.upstream.account import credential, peer, secrets, ssl_context
 from proxy.upstream.http import Body, Transport, read_bounded
@@ -64,7 +65,7 @@ class RemoteProvider:
         self.name = name
         self.dialects: Sequence[str] = tuple(self.ask_paths)
         self.peer = peer(settings)
-        self.rest = settings.rest
+        self.rest = Rule(settings.rest_after, settings.rest_s, settings.rest_max_s)
         self.deadlines = Deadlines(
             settings.connect_s, settings.first_event_s, settings.idle_s, settings.total_s
         )

@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple, assert_never
 from proxy import config
 from proxy.errors import ConfigInvalid, ProviderRefused, ProviderTruncated
 from proxy.observe import Peer
+from proxy.policy.breaker import Rule
 from proxy.relay.ports import Deadlines, Patience, ProviderModel, UpstreamRequest
 from proxy.wire.passages import PASSAGES
 
@@ -105,7 +106,7 @@ class ScriptedProvider:
         self.name = name
         self.dialects = tuple(_SUFFIXES)
         self.peer = Peer(settings.kind)
-        self.rest = settings.rest
+        self.rest = Rule(settings.rest_after, settings.rest_s, settings.rest_max_s)
         self.deadlines = Deadlines(
             first_event_s=settings.first_event_s,
             idle_s=settings.idle_s,

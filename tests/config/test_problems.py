@@ -98,6 +98,10 @@ STREAMS = [
 ]
 
 PROVIDERS = [
+    (
+        '[providers.x]\nkind = "scripted"\nrest_s = 130',
+        "providers.x] rest_s: must be at most rest_max_s, which is 120",
+    ),
     ("[providers.a]", 'line 1: [providers.a]: kind is missing; it must be one of "anthropic"'),
     (
         '[providers.a]\nkind = "opena"',

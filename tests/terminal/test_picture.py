@@ -11,15 +11,15 @@ from rich.console import Console
 from proxy.terminal.picture import (
     Look,
     StreamSeen,
-    TargetSeen,
     WorkerSeen,
     as_json,
     columns_for,
     ordered,
     picture,
     rates,
-    span,
 )
+from proxy.terminal.resting import TargetSeen
+from proxy.terminal.words import span
 
 NOW = datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)
 NEEDED = dict.fromkeys(("id", "tag", "owner", "model", "provider", "age"), 0)
