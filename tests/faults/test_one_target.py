@@ -5,15 +5,15 @@ from itertools import pairwise
 
 import pytest
 
-from tests.faults.asking import is_terminated, text_of, whole_text
+from tests.faults.asking import ends_of, text_of, whole_text
 from tests.faults.fault import Outcome
-from tests.faults.matrix import DIALECTS, FAULTS, TRIES, Matrix, meet_all, slug
+from tests.faults.matrix import DIALECTS, FAULTS, RETRIES, Matrix, meet_all, slug
 from tests.faults.words import INPUT_TOKENS, OUTPUT_TOKENS
 
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    return asyncio.run(meet_all(tmp_path_factory.mktemp("faults"), has_second=False))
+    return asyncio.run(meet_all(tmp_path_factory.mktemp("faults")))
 
 
 def test_no_two_faults_are_told_apart_by_punctuation_alone() -> None:
@@ -32,7 +32,7 @@ def test_every_reader_sees_the_same_events_and_the_true_end(
     assert met.status == come.status
     is_whole = come.outcome is Outcome.PASSES
     assert met.state["ending"] == ("completed" if is_whole else "failed")
-    assert is_terminated(dialect, met.events) is is_whole
+    assert ends_of(dialect, met.events) == is_whole
     if is_whole:
         assert met.state["error"] is None
         usage = met.state["usage"]
@@ -51,7 +51,7 @@ def test_a_target_is_asked_again_only_where_that_may_help_and_left_at_the_end(
     come, case = FAULTS[fault].comes(dialect), matrix.cases[fault, dialect]
 
     if fault != "it refuses every connection":
-        assert len(case.bad) == (TRIES if come.outcome is Outcome.AGAIN else 1)
+        assert len(case.bad) == 1 + RETRIES * (come.outcome is Outcome.AGAIN)
     for one, next_one in pairwise(case.bad):
         assert next_one.at - one.at >= FAULTS[fault].wait_s
     assert case.never_left == 0
