@@ -26,6 +26,7 @@ from proxy.downstream.operator import operator_routes
 from proxy.downstream.passing import passing_routes
 from proxy.downstream.problems import handle_error
 from proxy.downstream.responses import responses_routes
+from proxy.downstream.resting import resting_routes
 from proxy.downstream.revocation import revoke, revoking
 from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
@@ -107,6 +108,7 @@ async def running_app(
         switchboard = Switchboard(
             store.journal,
             store.ledger,
+            store.rests,
             clock,
             entropy,
             observer,
@@ -187,12 +189,14 @@ def _names(
     config: Config, routes: Routes, dialects: Mapping[str, Dialect], identity: Identity
 ) -> Names:
     owners = {key.owner for key in config.keys} | {Keyring.open_principal.owner}
+    targets = [target for route in config.models for target in route.targets]
     return Names(
         route_of=routes.name_of,
         owners=owners,
         providers=set(config.providers),
         dialects={dialect.path: name for name, dialect in dialects.items()},
         version=identity.version,
+        targets={f"{target.provider}/{target.model}" for target in targets},
     )
 
 
@@ -235,6 +239,7 @@ def _litestar(desk: Desk) -> Litestar:
             *websocket_routes(desk),
             *lanes_routes(desk),
             *operator_routes(desk, openapi_json()),
+            *resting_routes(desk),
             *metrics_routes(desk),
             *dashboard_routes(desk),
         ],

@@ -41,6 +41,7 @@
     │   ├── StoreFull               503
     │   ├── Draining                503
     │   ├── StreamLimitReached      503
+    │   ├── TargetsResting          503
     │   ├── ConfigInvalid           the file cannot be applied
     │   ├── DataInUse               another process owns the embedded store's data
     │   └── InternalError           500: a bug
@@ -760,6 +761,26 @@ class StreamLimitReached(OwnError):
     def __str__(self) -> str:
         return (
             f"This worker already makes {self.streams_max} answers, as many as it may; try again."
+        )
+
+
+_PROBE_S = 1.0
+"""Until it is known what came of one that is just tried. Chosen: a person waits that long."""
+
+
+class TargetsResting(OwnError):
+    """Whoever could serve the model has failed, and is left alone for so long."""
+
+    code = "targets_resting"
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(retry_after_s)
+        self.retry_after_s = max(retry_after_s, _PROBE_S)
+
+    def __str__(self) -> str:
+        return (
+            "All that could serve this model has failed lately and is left alone for now; it is "
+            f"tried again in {_in_words(self.retry_after_s or 0)}."
         )
 
 

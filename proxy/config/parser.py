@@ -176,6 +176,7 @@ class _Reading:
                 self._off.append(Off("providers", name, provider.reason))
             elif provider is not None:
                 providers[name] = provider
+                rules.check_rest(path, provider, self._problems)
             if isinstance(provider, ScriptedProvider):
                 rules.check_scripted(raw, path, provider, self._problems)
             elif isinstance(provider, RemoteProvider):

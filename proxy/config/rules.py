@@ -14,6 +14,7 @@ from proxy.config.tables import (
     KeyTable,
     ModelTable,
     Off,
+    Provider,
     RemoteProvider,
     ScriptedProvider,
     Server,
@@ -70,6 +71,13 @@ def check_scripted(
         problems.add((*path, "fault_after"), "needs a fault that comes after events: set fault")
     if "fault_status" in written and provider.fault != "status":
         problems.add((*path, "fault_status"), 'needs fault = "status"')
+
+
+def check_rest(path: Path, provider: Provider, problems: Problems) -> None:
+    """The first rest is not longer than the longest."""
+    if provider.rest_s > provider.rest_max_s:
+        what = f"must be at most rest_max_s, which is {provider.rest_max_s:g}"
+        problems.add((*path, "rest_s"), what)
 
 
 def check_remote(path: Path, provider: RemoteProvider, problems: Problems) -> None:

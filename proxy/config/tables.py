@@ -4,6 +4,8 @@ Types, ranges and defaults stand here and nowhere else; the shipped ``config.tom
 each key beside its default, and a test compares the two. A number has a range, and its unit in
 its name. `Config` is what the rest of the proxy sees: secrets resolved, models led to their
 targets, and everything that is off taken out.
+
+This is longer than a file should be because who writes a config reads it whole.
 """
 
 import ipaddress
@@ -20,6 +22,7 @@ from proxy.config.reaching import Certificates, ProxyUrl
 from proxy.config.secret import Secret
 from proxy.config.targets import SilentTokens, TargetTable
 from proxy.config.tracing import Tracing
+from proxy.policy.breaker import Rule
 from proxy.policy.keys import Key, Role
 from proxy.policy.pools import Pools
 from proxy.policy.routes import SILENT_TOKENS_PER_S, Route, Strategy, Unstreamed
@@ -139,7 +142,7 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Answering(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for a provider of any kind: its quota, the producer's deadlines and patience."""
+    """For any kind of provider: its quota, the producer's deadlines and patience, its rests."""
 
     quota: Name | None = None
     retries: Annotated[int, Meta(ge=0, le=10)] = 2
@@ -148,6 +151,14 @@ class _Answering(msgspec.Struct, frozen=True, kw_only=True):
     first_event_s: Seconds = 300.0
     idle_s: Seconds = 120.0
     total_s: Seconds = 3600.0
+    rest_after: Annotated[int, Meta(ge=0, le=1000)] = 5
+    rest_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
+    rest_max_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 120.0
+
+    @property
+    def rest(self) -> Rule:
+        """When one of its targets rests."""
+        return Rule(self.rest_after, self.rest_s, self.rest_max_s)
 
 
 class RemoteProvider(_Answering, frozen=True, kw_only=True):

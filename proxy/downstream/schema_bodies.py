@@ -10,6 +10,7 @@ import msgspec
 from proxy.downstream.describe import StreamView
 from proxy.downstream.models import AnthropicPage
 from proxy.downstream.operator import WorkerList
+from proxy.downstream.resting import TargetList
 from proxy.downstream.schema_legs import leg_details
 from proxy.downstream.streams import StreamList
 from proxy.downstream.usage import UsageView
@@ -71,13 +72,14 @@ def record(properties: Mapping[str, object], *, optional: frozenset[str] = froze
 def _generated() -> Json:
     """The Structs that are answered as they are, with what their types do not say."""
     _, components = msgspec.json.schema_components(
-        [StreamView, StreamList, WorkerList, UsageView, AnthropicPage],
+        [StreamView, StreamList, WorkerList, TargetList, UsageView, AnthropicPage],
         ref_template=SCHEMAS + "{name}",
     )
     say_more(components, "StreamView", _stream_details())
     say_more(components, "LegView", leg_details())
     say_more(components, "StreamItem", _stream_details() | _item_details())
     say_more(components, "WorkerView", _worker_details())
+    say_more(components, "RestingTarget", target_details())
     say_more(components, "PoolView", _pool_details())
     say_more(components, "LimitView", _limit_details())
     say_more(
@@ -161,6 +163,21 @@ def _worker_details() -> dict[str, Json]:
         "draining": {"description": "Whether it is being stopped, and takes no new streams."},
         "streams": {"minimum": 0, "description": "How many answers it is making."},
         "readers": {"minimum": 0, "description": "How many readers it serves."},
+    }
+
+
+def target_details() -> dict[str, Json]:
+    """Of a target that rests, be it in a list or in a picture."""
+    return {
+        "model": {"description": "By the provider's own name."},
+        "reason": {"description": "The code of its last failure, and the provider's status."},
+        "since": {"format": "date-time"},
+        "failed_at": {"format": "date-time"},
+        "probe_at": {
+            "format": "date-time",
+            "description": "From then on one request may try it. It is past while nobody asks.",
+        },
+        "probing": {"description": "Whether one does just now, or was not heard of again."},
     }
 
 

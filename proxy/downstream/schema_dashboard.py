@@ -7,7 +7,7 @@ import msgspec
 from proxy import errors
 from proxy.downstream.overview import Overview
 from proxy.downstream.schema_answers import SSE, answer, dashboard_headers
-from proxy.downstream.schema_bodies import SCHEMAS, Json, ref, say_more
+from proxy.downstream.schema_bodies import SCHEMAS, Json, ref, say_more, target_details
 from proxy.downstream.schema_errors import (
     BOTH_SHAPES,
     Failure,
@@ -105,10 +105,15 @@ def _details() -> dict[str, dict[str, Json]]:
             "streams": {"maxItems": 50, "description": "Running ones, the oldest first."},
             "pools": {"maxItems": 30, "description": "Who has limits, the most used first."},
             "providers": {"maxItems": 20},
+            "resting": {
+                "maxItems": 20,
+                "description": "Targets that have failed too often, the longest first.",
+            },
             "workers": {"maxItems": 20, "description": "The longest up first."},
             "troubles": {"maxItems": 20, "description": "The newest first."},
             "of": {"description": "How many there are of what a list may show only a part of."},
         },
+        "RestingTarget": target_details(),
         "Waits": {
             "count": {"description": "How often, in the last 10 s. Null, of none, are the others."}
         },

@@ -1,4 +1,7 @@
-"""The calls of the OpenAPI document beside those that make an answer: one function for each."""
+"""The calls of the OpenAPI document beside those that make an answer: one function for each.
+
+This is longer than a file should be because it is one list, each entry of which stands by itself.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -42,6 +45,7 @@ def paths() -> dict[str, Json]:
         "/readyz": {"get": _is_ready()},
         "/schema": {"get": _get_schema()},
         "/v1/workers": {"get": _list_workers()},
+        "/v1/targets": {"get": _list_targets()},
         "/metrics": {"get": _get_metrics()},
         "/dashboard/grafana.json": {"get": _get_grafana()},
     }
@@ -243,6 +247,25 @@ def _list_workers() -> Json:
         "summary": "The processes that serve, the longest up first",
         "description": "Every worker that shares the store and has said in the last 10 s that it "
         "lives. Only for an operator's key. There are no query parameters.",
+        "parameters": [caller_dialect()],
+        "responses": {"200": found} | responses(fails, *BOTH_SHAPES),
+    }
+
+
+def _list_targets() -> Json:
+    found = answer("All of them.", {JSON: ref("TargetList")})
+    fails = [
+        *of_authentication(),
+        Failure("403", errors.NotPermitted.code, "the key is no operator's."),
+        *failures(errors.MalformedRequest),
+    ]
+    return {
+        "operationId": "listTargets",
+        "tags": ["Operation"],
+        "summary": "The targets that rest, the longest first",
+        "description": "A target is a provider with one of its models. One that has failed so "
+        "often in a row that it is not asked for now is here, for all workers that share the "
+        "store, at most a second late. Only for an operator's key. There are no query parameters.",
         "parameters": [caller_dialect()],
         "responses": {"200": found} | responses(fails, *BOTH_SHAPES),
     }

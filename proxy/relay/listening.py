@@ -6,7 +6,7 @@ connection is closed when `run` returns.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from proxy.errors import MidstreamError, ProviderTruncated
@@ -30,7 +30,7 @@ cost more than parsing it."""
 
 
 class Try:
-    """See the module. Times are the loop's."""
+    """See the module. Times are the loop's. `on_spoken` is called at its first content."""
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Try:
         naming: Naming,
         pace: Pace,
         dialect: Dialect,
+        on_spoken: Callable[[], None],
         *,
         held_until: float,
         over_at: float,
@@ -53,6 +54,8 @@ class Try:
         self._naming = naming
         self._pace = pace
         self._dialect = dialect
+        self._on_spoken = on_spoken
+        self._has_spoken = False
         self._held_until = held_until
         self._over_at = over_at
         self._event_bytes_max = event_bytes_max
@@ -78,6 +81,11 @@ class Try:
     def has_content(self) -> bool:
         """Whether the model has said something."""
         return self._translator.has_content
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the provider has said its last word."""
+        return self._translator.is_complete
 
     async def run(self) -> None:
         """To the provider's terminator, or until the writer takes no more.
@@ -145,6 +153,9 @@ class Try:
         self._hear(frames, heard_ns)
         if self._translator.has_content:
             self._pace.heard(heard_ns)
+            if not self._has_spoken:
+                self._has_spoken = True
+                self._on_spoken()
 
     def _end_of_body(self) -> None:
         """It has ended in good order, without a terminator."""

@@ -16,6 +16,7 @@ import msgspec
 
 from proxy.errors import ProviderStalled
 from proxy.observe import Peer
+from proxy.policy.breaker import Condition, Rule
 from proxy.policy.quotas import Ask, Limit, Refusal, Standing, Use
 from proxy.relay.tally import Lately
 from proxy.stream import Birth, Ending, Event, Leg, Problem, State, StreamId, Usage
@@ -389,6 +390,51 @@ class Ledger(Protocol):
         ...
 
 
+# --- targets that fail -------------------------------------------------------------------
+
+
+class Conditions(NamedTuple):
+    """Of each target that has failed lately, by name, and the store's clock at that moment."""
+
+    now_ms: int
+    by_name: Mapping[str, Condition]
+
+
+class Told(NamedTuple):
+    """What became of one report: how the target does now, and whether that is news.
+
+    Of a failure it is that the target begins to rest; of a probe, that it is granted.
+    """
+
+    now_ms: int
+    condition: Condition
+    is_news: bool
+
+
+class Rests(Protocol):
+    """How targets do that fail, for all workers of a namespace. See `proxy.policy.breaker`.
+
+    Of at most `NAMES_MAX` targets: a new one takes the place of one that does not rest, or else
+    of the one that has failed the longest ago.
+    """
+
+    async def conditions(self) -> Conditions:
+        """All that there are."""
+        ...
+
+    async def fail(self, name: str, rule: Rule, reason: str, retry_after_s: float | None) -> Told:
+        """A target has failed. Not to be repeated: each call is one failure."""
+        ...
+
+    async def succeed(self, name: str) -> bool:
+        """It has answered, and is well. Whether it had rested."""
+        ...
+
+    async def probe(self, name: str) -> Told:
+        """Ask for the one permission to try it, if its rest is over."""
+        ...
+
+
 # --- providers ---------------------------------------------------------------------------
 
 
@@ -471,6 +517,11 @@ class Provider(Protocol):
     @property
     def patience(self) -> Patience:
         """How often it is asked again."""
+        ...
+
+    @property
+    def rest(self) -> Rule:
+        """When one of its targets rests that fails."""
         ...
 
     @property

@@ -35,6 +35,7 @@ from proxy.relay.ports import (
 )
 from proxy.relay.producer import Producer
 from proxy.relay.readers import Readers
+from proxy.relay.rests import Resting
 from proxy.relay.sweep import settle
 from proxy.relay.tail import Tail
 from proxy.relay.tally import Tally
@@ -62,6 +63,7 @@ class Producers(Mapping[StreamId, Producer]):
         committer: Committer,
         readers: Readers,
         errands: Errands,
+        resting: Resting,
         *,
         limits: Limits,
         streams_max: int,
@@ -79,6 +81,7 @@ class Producers(Mapping[StreamId, Producer]):
         self._committer = committer
         self._readers = readers
         self._errands = errands
+        self._resting = resting
         self._limits = limits
         self._streams_max = streams_max
         self._lease_s = lease_s
@@ -191,6 +194,7 @@ class Producers(Mapping[StreamId, Producer]):
                 dialect, writer, self._ledger, self._committer.note_trouble, keep_s
             ),
             partial(self._has_room, writer.birth, work),
+            self._resting,
             event_bytes_max=self._limits.event_bytes_max,
         )
         return Producer(writer, work, self._observer, pace, tries)

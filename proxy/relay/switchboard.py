@@ -30,11 +30,13 @@ from proxy.relay.ports import (
     Provider,
     Repeat,
     Report,
+    Rests,
 )
 from proxy.relay.producer import Producer
 from proxy.relay.producers import Producers
 from proxy.relay.readers import Readers, Transport
 from proxy.relay.reporter import Reporter
+from proxy.relay.rests import Resting
 from proxy.relay.settings import Settings
 from proxy.relay.sweep import Sweep
 from proxy.relay.work import Work
@@ -55,6 +57,7 @@ class Switchboard:
         self,
         journal: Journal,
         ledger: Ledger,
+        rests: Rests,
         clock: Clock,
         entropy: Entropy,
         observer: Observer,
@@ -70,6 +73,8 @@ class Switchboard:
             journal, observer, lease_s=settings.lease_s, grace_s=settings.grace_s
         )
         errands = Errands(self._tasks, self._committer.note_trouble)
+        self.resting = Resting(rests, observer, errands)
+        """Which targets are left alone."""
         self._readers = Readers(
             journal, entropy, errands, observer, look_again_s=settings.heartbeat_s
         )
@@ -81,6 +86,7 @@ class Switchboard:
             self._committer,
             self._readers,
             errands,
+            self.resting,
             limits=settings.limits,
             streams_max=settings.streams_max,
             lease_s=settings.lease_s,
@@ -114,6 +120,7 @@ class Switchboard:
                 tasks.create_task(self._committer.keep_leases()),
                 tasks.create_task(self.couriers.keep_leases()),
                 tasks.create_task(self._sweep.run()),
+                tasks.create_task(self.resting.run()),
                 tasks.create_task(self._readers.keep_presence()),
             ]
             try:

@@ -7,6 +7,7 @@ the rest can be asked for instead, from whoever can take it up.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from proxy.errors import CannotContinue, ProviderError
 from proxy.observe import Observer, Pace
@@ -15,6 +16,7 @@ from proxy.relay.legs import Legs
 from proxy.relay.lifecycle import Phase
 from proxy.relay.listening import Try
 from proxy.relay.naming import Naming
+from proxy.relay.rests import Resting, Verdict, none_may
 from proxy.relay.work import Candidate, Part, Rest, Work
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, Event
@@ -34,6 +36,7 @@ class Tries:
         pace: Pace,
         new_naming: Callable[[Dialect | None], Naming],
         has_room: Callable[[Candidate], Awaitable[bool]],
+        resting: Resting,
         *,
         earlier: Sequence[Event] = (),
         event_bytes_max: int,
@@ -46,6 +49,7 @@ class Tries:
         self._pace = pace
         self._new_naming = new_naming
         self._has_room = has_room
+        self._resting = resting
         self._earlier = earlier
         self._event_bytes_max = event_bytes_max
         self._try: Try | None = None
@@ -62,7 +66,7 @@ class Tries:
         loop = asyncio.get_running_loop()
         held_until = loop.time() + self._work.hold_back_s
         over_at = loop.time() + self._work.total_s
-        step, is_again = self._attempts.step, False
+        step, is_again = await self._first(), False
         part = self._part(step)
         while True:
             if isinstance(part, Rest):
@@ -81,9 +85,27 @@ class Tries:
                     self._give_up(trying)
                 part = self._part_after(following, error)
             else:
+                if trying.is_complete and not trying.has_content:
+                    self._resting.succeeded(trying.candidate)
                 return
             await asyncio.sleep(following.wait_s)
             step = following
+
+    async def _first(self) -> Step:
+        """Whom to ask first of those that do not rest. Raises `TargetsResting`."""
+        step, verdicts = self._attempts.step, list[Verdict]()
+        while True:
+            verdict = await self._resting.may(self._work.candidates[step.place])
+            if verdict.may_be_asked and (step.place == 0 or await self._has_room_at(step)):
+                return step
+            verdicts.append(verdict)
+            following = self._attempts.skip()
+            if following is None:
+                raise none_may(verdicts)
+            step = following
+
+    async def _has_room_at(self, step: Step) -> bool:
+        return await self._has_room(self._work.candidates[step.place])
 
     async def _after(self, step: Step, trying: Try, error: ProviderError) -> Step | None:
         """What comes next; None if nothing does, and the failure is the stream's."""
@@ -91,11 +113,14 @@ class Tries:
         self._observer.provider_failed(writer.birth.id, trying.candidate.provider.name, error)
         if writer.phase is not Phase.OPEN:
             return None
+        self._resting.failed(trying.candidate, error)
         following = self._attempts.after(
             error, is_written=trying.is_written, may_take_up=self._may_take_up
         )
-        while following is not None and following.place != step.place:
-            if await self._has_room(self._work.candidates[following.place]):
+        while following is not None:
+            verdict = await self._resting.may(self._work.candidates[following.place])
+            is_other = following.place != step.place
+            if verdict.may_be_asked and (not is_other or await self._has_room_at(following)):
                 break
             following = self._attempts.skip()
         if following is not None:
@@ -147,14 +172,16 @@ class Tries:
     def _new_try(self, step: Step, part: Part, held_until: float, over_at: float) -> Try:
         dialect = self._work.dialect
         is_named = part.request.dialect == dialect.name and not step.takes_up
+        candidate = self._work.candidates[step.place]
         return Try(
             self._writer,
             self._legs,
-            self._work.candidates[step.place],
+            candidate,
             part,
             self._new_naming(dialect if is_named else None),
             self._pace,
             dialect,
+            partial(self._resting.succeeded, candidate),
             held_until=held_until,
             over_at=over_at,
             event_bytes_max=self._event_bytes_max,

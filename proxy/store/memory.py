@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from proxy.policy.breaker import Condition
 from proxy.policy.quotas import Ask, Limit, Standing, Use
 from proxy.relay.ports import (
     Admission,
@@ -135,6 +136,8 @@ class MemoryStore:
         """When each is due to be looked at."""
         self.reports: dict[str, tuple[float, Report]] = {}
         """Of each worker, and until when it is kept."""
+        self.rests: dict[str, Condition] = {}
+        """Of each target that has failed lately: see `memory_rests`."""
         self.bells: dict[StreamId, dict[MemoryWatch, None]] = {}
         self.hints: list[list[Callable[[StreamId], None]]] = []
         """Of each process, by the number that it got."""

@@ -45,6 +45,10 @@ _SCRIPTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "put_off": (_NEVER_REFUSED, ("time", "put_off")),
     "report": (_NEVER_REFUSED, ("time", "report")),
     "reports": (_NEVER_REFUSED, ("time", "reports")),
+    "conditions": (_NEVER_REFUSED, ("time", "conditions", "conditions_all")),
+    "conditions_fail": (_NEVER_REFUSED, ("time", "conditions", "conditions_fail")),
+    "conditions_probe": (_NEVER_REFUSED, ("time", "conditions", "conditions_probe")),
+    "conditions_succeed": (_NEVER_REFUSED, ("time", "conditions", "conditions_succeed")),
 }
 """Each script: whether it may be refused, and the files that it is made of."""
 

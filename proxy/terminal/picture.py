@@ -3,6 +3,8 @@
 Owns what is said of each stream, in which order, and which columns fit into a width. What
 surprises: ages are told by this machine's clock, so they are as right as it agrees with the
 server's.
+
+This is longer than a file should be because a screen is laid out in one place.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +51,16 @@ class WorkerSeen(msgspec.Struct, frozen=True):
     readers: int
 
 
+class TargetSeen(msgspec.Struct, frozen=True):
+    """A provider's model that rests."""
+
+    provider: str
+    model: str
+    reason: str
+    since: datetime
+    probe_at: datetime
+
+
 class Look(msgspec.Struct, frozen=True):
     """What was seen at one moment: `at` for people, `clock_s` for arithmetic."""
 
@@ -61,6 +73,8 @@ class Look(msgspec.Struct, frozen=True):
     """None for who may not know."""
     has_more: bool
     """Whether more streams run than were looked at."""
+    resting: Sequence[TargetSeen] = ()
+    """The longest first. None are seen by who may not know."""
 
 
 Rates = Mapping[str, float]
@@ -189,13 +203,14 @@ def picture(
     trouble: str = "",
     hint: str = "",
 ) -> RenderableType:
-    """Workers above, streams below; at most `height` lines, or all there is for None."""
+    """Workers and what rests above, streams below; in `height` lines, or as many as there are."""
     workers = _workers(look, None if height is None else max(min(height // 3, height - 5), 0))
-    lines = 3 + workers.row_count  # the headline, the line between, the titles
+    resting = _resting(look, None if height is None else max(min(height // 6, height - 8), 0))
+    lines = 3 + workers.row_count + len(resting)  # the headline, the line between, the titles
     rows_max = None if height is None else max(height - lines - 1, 1)
     streams, left_out = _streams(look, pace, width, rows_max, sort)
     head = _headline(look, pace, trouble, hint)
-    return Group(head, workers, Text(""), streams, *([left_out] if left_out else []))
+    return Group(head, workers, *resting, Text(""), streams, *([left_out] if left_out else []))
 
 
 def _headline(look: Look, pace: Rates, trouble: str, hint: str) -> Text:
@@ -230,6 +245,22 @@ def _workers(look: Look, rows_max: int | None) -> Table:
             Text("draining", style="yellow") if worker.draining else Text(visible(worker.version)),
         )
     return table
+
+
+def _resting(look: Look, rows_max: int | None) -> list[Text]:
+    """A line for each target that rests; the last one tells of those that found no room."""
+    resting = look.resting
+    shown = resting if rows_max is None or len(resting) <= rows_max else resting[: rows_max - 1]
+    lines = []
+    for target in shown if rows_max != 0 else ():
+        name = visible(f"{target.provider}/{target.model}")
+        since = span((look.at - target.since).total_seconds())
+        left_s = (target.probe_at - look.at).total_seconds()
+        probe = f"next probe in {span(left_s + 1)}" if left_s > 0 else "probed by the next request"
+        lines.append(f"{name} rests for {since}, {visible(target.reason)}, {probe}")
+    if rows_max != 0 and len(shown) < len(resting):
+        lines.append(f"and {len(resting) - len(shown)} more rest")
+    return [Text(line, style="red", no_wrap=True, overflow="ellipsis") for line in lines]
 
 
 def _streams(
@@ -271,6 +302,7 @@ def as_json(look: Look, pace: Rates, sort: str) -> bytes:
         {
             "at": look.at,
             "workers": look.workers,
+            "resting": look.resting,
             "streams": [
                 {**msgspec.structs.asdict(stream), "events_per_s": pace.get(stream.id)}
                 for stream in ordered(look, pace, sort)

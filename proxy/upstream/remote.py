@@ -64,6 +64,7 @@ class RemoteProvider:
         self.name = name
         self.dialects: Sequence[str] = tuple(self.ask_paths)
         self.peer = peer(settings)
+        self.rest = settings.rest
         self.deadlines = Deadlines(
             settings.connect_s, settings.first_event_s, settings.idle_s, settings.total_s
         )

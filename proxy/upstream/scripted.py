@@ -105,6 +105,7 @@ class ScriptedProvider:
         self.name = name
         self.dialects = tuple(_SUFFIXES)
         self.peer = Peer(settings.kind)
+        self.rest = settings.rest
         self.deadlines = Deadlines(
             first_event_s=settings.first_event_s,
             idle_s=settings.idle_s,

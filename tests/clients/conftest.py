@@ -95,7 +95,7 @@ def hasty(
 def mocked(tmp_path_factory: pytest.TempPathFactory, aimock: Aimock) -> Iterator[Served]:
     """In front of aimock, whom it gives two seconds to say something."""
     config = '[store]\nurl = "embedded"\npath = "data"\n' + _APP + _OTHER
-    config += providers("mock", aimock.url, idle_s=2, first_event_s=2)
+    config += providers("mock", aimock.url, idle_s=2, first_event_s=2, retries=0, rest_after=0)
     config += '[models.known]\ntargets = ["mock.openai/gpt-4o"]\n'
     with serving(tmp_path_factory.mktemp("mocked"), config, env=_ENV) as served:
         yield served

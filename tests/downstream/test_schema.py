@@ -72,6 +72,7 @@ ONE_OF_EACH: Sequence[MidstreamError] = (
     errors.StoreFull(),
     errors.Draining(),
     errors.StreamLimitReached(1),
+    errors.TargetsResting(8),
     errors.InternalError(),
 )
 """Of the errors that a caller can meet. The events of `ProviderReported` are the provider's."""

@@ -35,6 +35,8 @@ class Come(msgspec.Struct, frozen=True):
     """Of the error; None for one that the provider chooses."""
     has_text: bool = True
     """Whether an answer that passes has its words in deltas."""
+    is_counted: bool = True
+    """Whether it has the provider's own count."""
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -165,5 +165,6 @@ def _provider(name: str, dialect: str, url: str) -> str:
     kind, path, more = _KINDS[dialect]
     return (
         f'[providers."{name}"]\nkind = "{kind}"\nbase_url = "{url}{path}"\n{more}\n'
-        f"connect_s = 5\nfirst_event_s = 1.5\nidle_s = 1.0\nretries = {RETRIES}\n"
+        f"connect_s = 5\nfirst_event_s = 1.5\nidle_s = 1.0\n"
+        f"retries = {RETRIES}\nrest_after = 0\n"
     )

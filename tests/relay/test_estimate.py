@@ -27,7 +27,17 @@ from proxy.relay.ports import (
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.stream import Ending, Event, Leg, Price, State, Usage
 from proxy.wire.dialects import all_dialects
-from tests.relay.charging import BODY, CHUNK, LIMITS, START, Told, admission_of, charged, make_birth
+from tests.relay.charging import (
+    BODY,
+    CHUNK,
+    LIMITS,
+    PRICE,
+    START,
+    Told,
+    admission_of,
+    charged,
+    make_birth,
+)
 from tests.relay.switchboards import LEASE_S, make_switchboard
 from tests.relay.working import work_for
 from tests.simulation.virtual_loop import run
@@ -133,7 +143,7 @@ def test_a_create_that_took_longer_than_a_lease_reaches_no_provider_and_costs_no
         ask = dialect.read_ask(b'{"model":"m","messages":[],"stream":true}')
         request = UpstreamRequest("openai.chat", "m", BODY)
         provider = Told([CHUNK % b"w"])
-        work = work_for(provider, request, dialect, ask, LIMITS, Ask(5000, 5000))
+        work = work_for(provider, request, dialect, ask, LIMITS, Ask(5000, 5000), PRICE)
         async with switchboard.running():
             await asyncio.sleep(2 * LEASE_S)  # from here on it may judge
             with pytest.raises(StoreUnavailable):
