@@ -11,7 +11,7 @@ from tests.faults.words import TEXT, words
 from tests.reading import READERS, Seen, lower, parse_sse
 
 LONGEST_S = 25.0
-"""Nothing may take longer: three tries that fall silent, and a slow machine."""
+"""Nothing may take longer: tries that fall silent, and a slow machine."""
 
 
 class Met(msgspec.Struct, frozen=True):
