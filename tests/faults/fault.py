@@ -36,7 +36,7 @@ class Come(msgspec.Struct, frozen=True):
     has_text: bool = True
     """Whether an answer that passes has its words in deltas."""
     is_counted: bool = True
-    """Whether it says what it has used."""
+    """Whether it has the provider's own count."""
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -42,3 +42,9 @@ PHASES: Mapping[str, Phase] = {
         lambda _: whole(429, b"", [("retry-after", "7")]), is_connected=False
     ),
 }
+
+MOVES: Mapping[str, Phase] = {
+    "asking the next": Phase(lambda _: whole(401, b"", [])),
+    "taking up": Phase(lambda said: stream(begun(said)), is_answered=True),
+}
+"""What a first target does so that another one is asked, for all or for the rest."""

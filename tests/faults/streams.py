@@ -183,11 +183,11 @@ STREAMS = {
         STALLED_LATE,
     ),
     "it is shorter than it said, but whole": Fault(_of_length(5), PASSES),
-    "it is longer than it said": Fault(_of_length(-5), CUT_LATE),
+    "it is longer than it said": Fault(_of_length(-5), CUT_LATE, is_apart=True),
     "it has no finish": Fault(
         lambda said: ended(*said.start, *said.content, said.terminator),
         CUT_LATE,
-        but={"messages": Come(Outcome.PASSES, is_counted=False), "responses": PASSES},
+        but={"responses": PASSES, "messages": Come(Outcome.PASSES, is_counted=False)},
     ),
     "it has nothing but a terminator": Fault(
         lambda said: ended(said.terminator),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from tests.faults.phases import PHASES
+from tests.faults.phases import MOVES, PHASES
 from tests.faults.provider import Provider
 from tests.fleets import Instance, binary_of
 from tests.reading import lower, session
@@ -123,14 +123,16 @@ def _config(store: int, urls: dict[str, str]) -> str:
     return "".join(parts)
 
 
-def _in_place(folder: Path, story: Callable[[Place], Awaitable[None]], **urls: str) -> None:
+def _in_place(
+    folder: Path, story: Callable[[Place], Awaitable[None]], models: str = "", **urls: str
+) -> None:
     async def scenario() -> None:
-        scripts = {_slug(name): phase.script for name, phase in PHASES.items()}
+        scripts = {_slug(name): phase.script for name, phase in {**PHASES, **MOVES}.items()}
         async with Provider.running(scripts) as provider, session() as http:
             with ExitStack() as stack:
                 store = Instance(binary_of("valkey"), folder, [])
                 stack.callback(store.end)
-                config = _config(store.port, {"fake": provider.url, **urls})
+                config = _config(store.port, {"fake": provider.url, **urls}) + models
                 served = [stack.enter_context(serving(folder, config, name=n)) for n in "ab"]
                 await story(Place(http, (served[0].url, served[1].url), provider))
 
@@ -173,6 +175,33 @@ def test_cancelling_closes_the_providers_connection_within_a_second(tmp_path: Pa
 
     _in_place(tmp_path, story)
     assert late == {}
+
+
+def test_cancelling_stops_whoever_is_asked_after_a_failure(tmp_path: Path) -> None:
+    async def cancel(place: Place, move: str, way: str) -> None:
+        name = f"{_slug(move)}:{_slug(way)}"
+        asked = await place.ask(f"then/{name}", name, is_answered=MOVES[move].is_answered)
+        ask = await place.provider.asked("bad", "chat", f"waiting-for-headers:{name}")
+        await WAYS[way](asked)
+        await _until(lambda: place.is_over(asked.stream))
+        async with asyncio.timeout(_PROMISED_S + _BUSY_S):
+            await ask.over.wait()
+        assert ask.left_at is not None, "it was left, and had not ended"
+        await asked.leave()
+
+    names = {(move, way): f"{_slug(move)}:{_slug(way)}" for move in MOVES for way in WAYS}
+    models = "".join(
+        f'[models."then/{name}"]\ncontinue_after_failure = true\n'
+        f'targets = ["fake/{name}", "fake/waiting-for-headers:{name}"]\n'
+        for name in names.values()
+    )
+
+    async def story(place: Place) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for move, way in names:
+                tasks.create_task(cancel(place, move, way))
+
+    _in_place(tmp_path, story, models)
 
 
 @contextmanager

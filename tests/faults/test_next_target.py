@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.faults.asking import is_terminated, text_of, whole_text
+from tests.faults.asking import ends_of, text_of, whole_text
 from tests.faults.fault import Outcome
-from tests.faults.matrix import DIALECTS, FAULTS, TRIES, Matrix, meet_all
+from tests.faults.matrix import DIALECTS, FAULTS, RETRIES, Matrix, meet_all
 from tests.faults.words import INPUT_TOKENS, OUTPUT_TOKENS
 
 _NEXT = {Outcome.AGAIN, Outcome.NEXT}
@@ -29,11 +29,11 @@ def test_a_sound_target_answers_for_one_that_failed_before_content(
         is_whole = come.outcome is Outcome.PASSES
         assert met.status == come.status
         assert met.state["ending"] == ("completed" if is_whole else "failed")
-        assert is_terminated(dialect, met.events) is is_whole
+        assert ends_of(dialect, met.events) == is_whole
         return
     assert met.status == 200
     assert (met.state["ending"], met.state["error"]) == ("completed", None)
-    assert is_terminated(dialect, met.events)
+    assert ends_of(dialect, met.events) == 1
     assert text_of(dialect, met.events) == whole_text("good")
     assert met.state["provider"] == f"good-{dialect}"
     usage = met.state["usage"]
@@ -49,9 +49,7 @@ def test_each_target_is_asked_as_often_as_that_may_help_and_left_at_the_end(
     come, case = FAULTS[fault].comes(dialect), matrix.cases[fault, dialect]
 
     if fault != "it refuses every connection":
-        most = TRIES if come.outcome is Outcome.AGAIN else 1
-        # a try that meets a connection which is just being closed is seen by nobody
-        assert max(1, most - 1) <= len(case.bad) <= most
+        assert len(case.bad) == 1 + RETRIES * (come.outcome is Outcome.AGAIN)
     assert len(case.good) == (come.outcome in _NEXT)
     assert case.never_left == 0
 

@@ -5,15 +5,15 @@ from itertools import pairwise
 
 import pytest
 
-from tests.faults.asking import is_terminated, text_of, whole_text
+from tests.faults.asking import ends_of, text_of, whole_text
 from tests.faults.fault import Outcome
-from tests.faults.matrix import DIALECTS, FAULTS, TRIES, Matrix, meet_all, slug
+from tests.faults.matrix import DIALECTS, FAULTS, RETRIES, Matrix, meet_all, slug
 from tests.faults.words import INPUT_TOKENS, OUTPUT_TOKENS
 
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    return asyncio.run(meet_all(tmp_path_factory.mktemp("faults"), has_second=False))
+    return asyncio.run(meet_all(tmp_path_factory.mktemp("faults")))
 
 
 def test_no_two_faults_are_told_apart_by_punctuation_alone() -> None:
@@ -32,13 +32,13 @@ def test_every_reader_sees_the_same_events_and_the_true_end(
     assert met.status == come.status
     is_whole = come.outcome is Outcome.PASSES
     assert met.state["ending"] == ("completed" if is_whole else "failed")
-    assert is_terminated(dialect, met.events) is is_whole
+    assert ends_of(dialect, met.events) == is_whole
     if is_whole:
         assert met.state["error"] is None
         usage = met.state["usage"]
         assert text_of(dialect, met.events) == (whole_text("bad") if come.has_text else "")
         assert usage["input_tokens"] == INPUT_TOKENS
-        assert come.is_counted is not usage.get("is_estimate", False)
+        assert usage.get("is_estimate", False) is not come.is_counted
         if come.is_counted:
             assert usage["output_tokens"] == OUTPUT_TOKENS["bad"]
     else:
@@ -53,9 +53,7 @@ def test_a_target_is_asked_again_only_where_that_may_help_and_left_at_the_end(
     come, case = FAULTS[fault].comes(dialect), matrix.cases[fault, dialect]
 
     if fault != "it refuses every connection":
-        most = TRIES if come.outcome is Outcome.AGAIN else 1
-        # a try that meets a connection which is just being closed is seen by nobody
-        assert max(1, most - 1) <= len(case.bad) <= most
+        assert len(case.bad) == 1 + RETRIES * (come.outcome is Outcome.AGAIN)
     for one, next_one in pairwise(case.bad):
         assert next_one.at - one.at >= FAULTS[fault].wait_s
     assert case.never_left == 0
