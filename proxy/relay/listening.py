@@ -64,6 +64,7 @@ class Try:
         self._silence = Silence(asyncio.get_running_loop().time())
         self._held = HeldBack(is_open=held_until > asyncio.get_running_loop().time())
         self._timer: asyncio.TimerHandle | None = None
+        self._overflow: MidstreamError | None = None
         self.failure: MidstreamError | None = None
         """What it failed of."""
 
@@ -131,6 +132,8 @@ class Try:
                 self._silence.hear(now)
                 if self._writer.phase is not Phase.OPEN:
                     return
+                if parser.failure is not None:
+                    raise parser.failure
                 if now >= rearm_at:
                     self._deadline = "idle" if now + idle_s < over_at else "total"
                     timer.reschedule(min(now + idle_s + _REARM_S, over_at))
@@ -167,6 +170,8 @@ class Try:
         self._pass_on(self._pace.now())
 
     def _hear(self, frames: Sequence[Frame], heard_ns: int) -> None:
+        if self._overflow is not None:
+            raise self._overflow
         writer, translator = self._writer, self._translator
         add = self._held.add if self._held.is_open else writer.add
         try:
@@ -195,17 +200,23 @@ class Try:
             writer.flush(heard_ns)
         elif self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(self._held_until, partial(self._let_go, heard_ns))
+            self._timer = loop.call_at(self._held_until, partial(self._wait_no_longer, heard_ns))
 
-    def _let_go(self, heard_ns: int = 0) -> None:
+    def _wait_no_longer(self, heard_ns: int) -> None:
+        """The first content takes too long. A timer's call: nobody would hear what it raised."""
+        try:
+            self._let_go()
+        except MidstreamError as error:
+            self._overflow = error
+        self._legs.heard(self._translator.usage)
+        self._writer.flush(heard_ns)
+
+    def _let_go(self) -> None:
         """Write what was held back: from here on this try counts."""
         if self._timer is not None:
             self._timer.cancel()
         for frame in self._held.let_go():
             self._writer.add(frame)
-        if heard_ns:
-            self._legs.heard(self._translator.usage)
-            self._writer.flush(heard_ns)
 
     async def _wait_for_room(self, timer: asyncio.Timeout) -> None:
         """The store is behind: stop reading. That is no fault of the provider's."""

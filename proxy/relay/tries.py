@@ -6,6 +6,7 @@ the rest can be asked for instead, from whoever can take it up.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -55,6 +56,7 @@ class Tries:
         self._try: Try | None = None
         self._place = 0
         self._is_translated = False
+        self._held_until = 0.0
 
     @property
     def candidate(self) -> Candidate:
@@ -64,7 +66,7 @@ class Tries:
     async def run(self) -> None:
         """Have the answer made. Raises what the last try failed of, if none is left."""
         loop = asyncio.get_running_loop()
-        held_until = loop.time() + self._work.hold_back_s
+        held_until = self._held_until = loop.time() + self._work.hold_back_s
         over_at = loop.time() + self._work.total_s
         step, is_again = await self._first(), False
         part = self._part(step)
@@ -115,7 +117,10 @@ class Tries:
             return None
         self._resting.failed(trying.candidate, error)
         following = self._attempts.after(
-            error, is_written=trying.is_written, may_take_up=self._may_take_up
+            error,
+            is_written=trying.is_written,
+            may_take_up=self._may_take_up,
+            patience_s=self._patience_s,
         )
         while following is not None:
             verdict = await self._resting.may(self._work.candidates[following.place])
@@ -134,6 +139,12 @@ class Tries:
                 following.wait_s,
             )
         return following
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a response still waits to have a status; if it has one, there is no hurry."""
+        left_s = self._held_until - asyncio.get_running_loop().time()
+        return left_s if left_s > 0 else math.inf
 
     @property
     def _may_take_up(self) -> bool:

@@ -50,7 +50,8 @@ class Parser:
         self._is_plain = False
         """Neither of the two: a chunk without CR can be cut as it is."""
         self._names: dict[bytes, str] = {}
-        self._failure: ProviderGarbled | None = None
+        self.failure: ProviderGarbled | None = None
+        """What `feed` still owes, or has raised: no more frames will come."""
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """The frames that `chunk` finishes.
@@ -58,13 +59,13 @@ class Parser:
         Raises `ProviderGarbled`; if the same chunk has finished frames before that point,
         returns those, and raises when next called.
         """
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         frames: list[Frame] = []
         try:
             self._cut(chunk, frames)
         except ProviderGarbled as failure:
-            self._failure = failure
+            self.failure = failure
             self._held.clear()
             if not frames:
                 raise
@@ -76,8 +77,8 @@ class Parser:
         Raises the `ProviderGarbled` that `feed` still owes.
         """
         self._held.clear()
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         return ()
 
     def _cut(self, chunk: bytes, frames: list[Frame]) -> None:

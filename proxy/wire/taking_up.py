@@ -19,7 +19,6 @@ from proxy.wire.answer import (
     Cited,
     Closed,
     Counted,
-    Hearing,
     Making,
     Opened,
     PartKind,
@@ -29,6 +28,7 @@ from proxy.wire.answer import (
 )
 from proxy.wire.dialect import Ask, Dialect, Translator
 from proxy.wire.seam import Seam
+from proxy.wire.translation import Translation
 
 _TOKEN_BYTES = 4
 """Of text that no provider has counted. Chosen: as in `relay.estimate`."""
@@ -108,9 +108,8 @@ def take_up(
         asked = _less(theirs, asked, so_far.text, counted)
         seam = Seam(so_far.text, may_repeat=not is_prefilled)
     heard = theirs.translator(msgspec.structs.replace(asked, wants_usage=True))
-    going_on = _GoingOn(heard, theirs.hearing(), telling, seam, counted)
-    going_on.has_begun = so_far.has_begun
-    return Continuation(asked, going_on)
+    going_on = _GoingOn(telling, seam, counted, has_begun=so_far.has_begun)
+    return Continuation(asked, Translation(heard, theirs.hearing(), going_on))
 
 
 def said_so_far(ours: Dialect, ask: Ask, events: Sequence[Event]) -> Partial:
@@ -160,71 +159,29 @@ def _less(theirs: Dialect, asked: Ask, text: str, counted: Usage) -> Ask:
 
 
 class _GoingOn:
-    """A `Translator` for the rest of an answer.
+    """A `Telling` of the rest of an answer, in front of the one that told what is before it.
 
-    `usage` is that of the rest; what the client is told of it is all that was used.
+    It leaves out what would stand twice, and tells of all that was used, by the rest and `before`.
     """
 
-    def __init__(
-        self, heard: Translator, hearing: Hearing, telling: Telling, seam: Seam, before: Usage
-    ) -> None:
-        self._heard = heard
-        self._hearing = hearing
+    def __init__(self, telling: Telling, seam: Seam, before: Usage, *, has_begun: bool) -> None:
         self._telling = telling
         self._seam: Seam | None = seam
         self._seam_part: int | None = None
         """The part that begins at the seam: the first text."""
         self._before = before
-        self._counted: Usage | None = None
-        self.has_begun = False
+        self._has_begun = has_begun
 
-    @property
-    def has_content(self) -> bool:
-        """See `Translator`."""
-        return self._heard.has_content
-
-    @property
-    def is_complete(self) -> bool:
-        """See `Translator`."""
-        return self._heard.is_complete
-
-    @property
-    def usage(self) -> Usage | None:
-        """See `Translator`."""
-        return self._heard.usage
-
-    def hear(self, frame: Frame) -> Sequence[Frame]:
-        """See `Translator`. Raises `ProviderUntranslatable` too."""
-        self._heard.hear(frame)
-        return self._told(frame)
-
-    def end_of_body(self) -> Sequence[Frame]:
-        """See `Translator`."""
-        (terminator,) = self._heard.end_of_body()
-        return self._told(terminator)
-
-    def _told(self, frame: Frame) -> Sequence[Frame]:
-        heard = self._heard
-        told: list[Frame] = []
-        for step in self._hearing.hear(frame):
-            told += self._tell(step)
-        usage = heard.usage
-        if usage is not self._counted and usage is not None:
-            self._counted = usage
-            told += self._telling.tell(Counted(added(self._before, usage)))
-        if heard.is_complete:
-            for step in self._hearing.finish():
-                told += self._tell(step)
-            told += self._telling.finish()
-        return told
-
-    def _tell(self, step: Step) -> Sequence[Frame]:
+    def tell(self, step: Step) -> Sequence[Frame]:
+        """See `Telling`."""
         tell, seam = self._telling.tell, self._seam
         match step:
+            case Counted(usage):
+                return tell(Counted(added(self._before, usage)))
             case Began():
-                if self.has_begun:
+                if self._has_begun:
                     return ()
-                self.has_begun = True
+                self._has_begun = True
             case Opened(part, kind):
                 if kind is PartKind.TEXT and seam is not None and self._seam_part is None:
                     self._seam_part = part
@@ -238,6 +195,10 @@ class _GoingOn:
                 rest = seam.finish()
                 return [*(tell(Said(part, rest)) if rest else ()), *tell(step)]
         return tell(step)
+
+    def finish(self) -> Sequence[Frame]:
+        """See `Telling`."""
+        return self._telling.finish()
 
 
 def _moved(cited: Cited, chars: int) -> Cited:

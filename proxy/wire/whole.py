@@ -23,6 +23,8 @@ class Whole:
     def __init__(self, answer_bytes_max: int) -> None:
         self._answer_bytes_max = answer_bytes_max
         self._held = bytearray()
+        self.failure: ProviderGarbled | None = None
+        """As of `sse.Parser`; a piece owes none."""
 
     def feed(self, chunk: bytes) -> Sequence[Frame]:
         """Nothing, until the end. Raises `ProviderGarbled`."""

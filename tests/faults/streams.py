@@ -89,15 +89,10 @@ _NONSENSE: dict[str, bytes] = {
 }
 
 
-_NOTICED_LATER = {"an event with a name that is none"}
-"""If good events came in the same read, the next read tells, and here there is none."""
-
-
 def _garbling() -> Iterator[tuple[str, Fault]]:
     for what, raw in _NONSENSE.items():
         yield f"it begins with {what}", Fault(_first(raw), GARBLED)
-        late = STALLED_LATE if what in _NOTICED_LATER else GARBLED_LATE
-        yield f"it goes on with {what}", Fault(_later(raw), late)
+        yield f"it goes on with {what}", Fault(_later(raw), GARBLED_LATE)
 
 
 def _first(raw: bytes) -> Script:
