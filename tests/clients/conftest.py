@@ -21,12 +21,16 @@ _OTHER = '[keys.other]\nsecret = "env:OTHER_KEY"\nmodels = ["known"]\n'
 _ENV = {"APP_KEY": APP_KEY, "OTHER_KEY": OTHER_KEY, "UPSTREAM_KEY": UPSTREAM_KEY}
 
 
+_ONE_TRY: dict[str, float] = {"retries": 0, "rest_after": 0}
+"""What fails here is to be seen as it is, each time."""
+
+
 def providers(name: str, url: str, **settings: float) -> str:
     """`url` as an OpenAI, in both its languages, and as an Anthropic.
 
     Models `NAME.openai/*`, `NAME.responses/*` and `NAME.anthropic/*`.
     """
-    told = "\n".join(f"{key} = {value}" for key, value in settings.items())
+    told = "\n".join(f"{key} = {value}" for key, value in (_ONE_TRY | settings).items())
     return "".join(
         f"""
 [providers."{name}.{kind}"]
@@ -95,7 +99,7 @@ def hasty(
 def mocked(tmp_path_factory: pytest.TempPathFactory, aimock: Aimock) -> Iterator[Served]:
     """In front of aimock, whom it gives two seconds to say something."""
     config = '[store]\nurl = "embedded"\npath = "data"\n' + _APP + _OTHER
-    config += providers("mock", aimock.url, idle_s=2, first_event_s=2, retries=0, rest_after=0)
+    config += providers("mock", aimock.url, idle_s=2, first_event_s=2)
     config += '[models.known]\ntargets = ["mock.openai/gpt-4o"]\n'
     with serving(tmp_path_factory.mktemp("mocked"), config, env=_ENV) as served:
         yield served
