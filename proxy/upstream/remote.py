@@ -166,8 +166,13 @@ class RemoteProvider:
         raise NotImplementedError
 
     def _path(self, path: str, model: str = "") -> str:
-        """Where to ask, with the config's query; whole where the model is in the address."""
+        """Where to ask, with the config's query; whole where the model is in the address.
+
+        Raises `ProviderRefused` for a name of dots, which would lead out of its place there.
+        """
         if MODEL in self._base_url:
+            if not model.strip("."):
+                raise ProviderRefused(self.name, 404, code="model_not_found")
             path = self._base_url.replace(MODEL, quote(model, safe="")) + path
         if self._query:
             path += f"{'&' if '?' in path else '?'}{self._query}"

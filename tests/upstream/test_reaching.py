@@ -218,3 +218,18 @@ def test_what_is_asked_for_in_one_piece_must_be_json(kind: str) -> None:
             assert far.requests[0].header("accept") == "application/json"
 
     run(main())
+
+
+@pytest.mark.parametrize("model", [".", "..", "..."])
+def test_a_model_of_dots_does_not_lead_to_another_address(model: str) -> None:
+    async def main() -> list[Received]:
+        async with FakeProvider.running() as far:
+            provider = remote("openai", far.url + "/deployments/{model}")
+            asked = request(provider, model=model)
+            with pytest.raises(ProviderRefused) as refused:
+                await read(provider, asked)
+            assert refused.value.upstream_status == 404
+            await provider.close()
+            return far.requests
+
+    assert run(main()) == []
