@@ -65,6 +65,12 @@ Provider
     A configured account at something that speaks a dialect upstream.
 Model, Target
     The name that clients ask for; a (provider, model) pair that can serve it.
+Route, Candidate
+    A model's targets, and in which order they are asked; a target with the request made for it.
+Rest, Probe
+    While a target that fails is not asked, by any worker; the one request that tries it then.
+Leg
+    What one target did for an answer: a stream has one for each that was asked.
 Key, Owner
     A credential of an application; who its streams belong to. Several keys may have one owner.
 Quota, Limit, Pool

@@ -38,6 +38,7 @@ from proxy.terminal.server import Server
 from proxy.terminal.tail import TailWish, tail
 from proxy.terminal.top import TopWish, top
 from proxy.terminal.usage import UsageWish, usage
+from proxy.upstream.probe import Finding, probe, targets
 
 _OK = 0
 _FAILED = 1
@@ -104,7 +105,22 @@ def _check(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
         sys.stdout.write(f"\nPerhaps not meant:\n{listed}")
     if asked.against or asked.before:
         sys.stdout.write(f"\n{_compared(asked, env, config)}")
-    return _OK
+    return _probe(config) if asked.probe else _OK
+
+
+def _probe(config: Config) -> int:
+    """Ask what the config names, a line for each."""
+    asked = sum(model != "*" for _, model in targets(config))
+    sys.stdout.write(
+        "\nA token is asked for at each target, and paid for (16 tokens in openai.responses); "
+        f"targets: {asked}\n"
+    )
+
+    def tell(finding: Finding) -> None:
+        sys.stdout.write(f"  {finding}\n")
+        sys.stdout.flush()
+
+    return _OK if asyncio.run(probe(config, tell)) else _FAILED
 
 
 def _compared(asked: argparse.Namespace, env: Mapping[str, str], config: Config) -> str:

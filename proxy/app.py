@@ -28,6 +28,7 @@ from proxy.downstream.operator import operator_routes
 from proxy.downstream.passing import passing_routes
 from proxy.downstream.problems import handle_error
 from proxy.downstream.responses import responses_routes
+from proxy.downstream.resting import resting_routes
 from proxy.downstream.revocation import revoke, revoking
 from proxy.downstream.schema import openapi_json
 from proxy.downstream.streams import streams_routes
@@ -109,6 +110,7 @@ async def running_app(
         switchboard = Switchboard(
             store.journal,
             store.ledger,
+            store.rests,
             clock,
             entropy,
             observer,
@@ -117,19 +119,8 @@ async def running_app(
         )
         await stack.enter_async_context(switchboard.running())
         await stack.enter_async_context(switchboard.reporter(identity).running())
-        desk = Desk(
-            switchboard=switchboard,
-            dialects=dialects,
-            providers=fleet.providers,
-            routes=routes,
-            keyring=Keyring(config.keys),
-            pools=config.pools,
-            observer=observer,
-            settings=_http_settings(config),
-            ping=store.ping,
-        )
+        desk = _desk(config, switchboard, dialects, fleet, routes, store)
         await stack.enter_async_context(revoking(desk))
-        switchboard.takeover.plan = partial(plan_again, desk)
         asgi = Front(_litestar(desk), observer, entropy)
         reload = _reload_from(config, desk, fleet, identity)
 
@@ -137,6 +128,29 @@ async def running_app(
             desk.refused = refusal
 
         yield App(asgi, switchboard, store, reload, refuse)
+
+
+def _desk(
+    config: Config,
+    switchboard: Switchboard,
+    dialects: dict[str, Dialect],
+    fleet: Fleet,
+    routes: Routes,
+    store: OpenStore,
+) -> Desk:
+    desk = Desk(
+        switchboard=switchboard,
+        dialects=dialects,
+        providers=fleet.providers,
+        routes=routes,
+        keyring=Keyring(config.keys),
+        pools=config.pools,
+        observer=switchboard.observer,
+        settings=_http_settings(config),
+        ping=store.ping,
+    )
+    switchboard.takeover.plan = partial(plan_again, desk)
+    return desk
 
 
 @asynccontextmanager
@@ -190,12 +204,14 @@ def _names(
     config: Config, routes: Routes, dialects: Mapping[str, Dialect], identity: Identity
 ) -> Names:
     owners = {key.owner for key in config.keys} | {Keyring.open_principal.owner}
+    targets = [target for route in config.models for target in route.targets]
     return Names(
         route_of=routes.name_of,
         owners=owners,
         providers=set(config.providers),
         dialects={dialect.path: name for name, dialect in dialects.items()},
         version=identity.version,
+        targets={f"{target.provider}/{target.model}" for target in targets},
     )
 
 
@@ -239,6 +255,7 @@ def _litestar(desk: Desk) -> Litestar:
             *websocket_routes(desk),
             *lanes_routes(desk),
             *operator_routes(desk, openapi_json()),
+            *resting_routes(desk),
             *metrics_routes(desk),
             *dashboard_routes(desk),
         ],

@@ -58,6 +58,7 @@ _CHECK = """
       midstream check
       midstream check new.toml --against config
       midstream check new.toml --against env:REDIS_URL --from config.toml
+      midstream check --probe
 """
 
 
@@ -74,6 +75,13 @@ def _check(command: argparse.ArgumentParser) -> None:
         dest="before",
         metavar="FILE",
         help="say what changes from this file, now in force",
+    )
+    command.add_argument(
+        "--probe",
+        action="store_true",
+        help="ask each target of each model for a token, which is paid for (a target with a *: its "
+        "provider for its models), and say how long it took, or what is wrong; the exit code is 1 "
+        "if anything is",
     )
 
 

@@ -41,9 +41,11 @@
     │   ├── StoreFull               503
     │   ├── Draining                503
     │   ├── StreamLimitReached      503
+    │   ├── TargetsResting          503
     │   ├── ConfigInvalid           the file cannot be applied
     │   ├── DataInUse               another process owns the embedded store's data
     │   └── InternalError           500: a bug
+    ├── CannotContinue              nobody's: an answer ends where its provider left it
     └── ServerError                 that of a server, met by a command of the terminal
         ├── ServerUnreachable       no connection can be made
         ├── ServerRefused           it answered with a status that is final
@@ -683,19 +685,6 @@ class ProviderGarbled(ProviderError):
         return f"The provider sent what cannot be relayed: {self.what}."
 
 
-class CannotContinue(ProviderError):
-    """The rest of an answer cannot be asked for truthfully. Nobody is told but the log."""
-
-    code = "cannot_continue"
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-    def __str__(self) -> str:
-        return f"The answer cannot be taken up: {self.why}."
-
-
 class ProviderUntranslatable(ProviderError):
     """Part of an answer that the client's dialect has no words for. Never left out in silence.
 
@@ -775,6 +764,26 @@ class StreamLimitReached(OwnError):
         )
 
 
+_PROBE_S = 1.0
+"""Until it is known what came of one that is just tried. Chosen: a person waits that long."""
+
+
+class TargetsResting(OwnError):
+    """Whoever could serve the model has failed, and is left alone for so long."""
+
+    code = "targets_resting"
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(retry_after_s)
+        self.retry_after_s = max(retry_after_s, _PROBE_S)
+
+    def __str__(self) -> str:
+        return (
+            "All that could serve this model has failed lately and is left alone for now; it is "
+            f"tried again in {_in_words(self.retry_after_s or 0)}."
+        )
+
+
 class ConfigInvalid(OwnError):
     """All problems of a config file at once."""
 
@@ -822,6 +831,21 @@ class InternalError(OwnError):
 
     def __str__(self) -> str:
         return "Something went wrong inside the proxy; its log knows more under this request id."
+
+
+class CannotContinue(MidstreamError):
+    """An answer that another provider cannot go on with truthfully. Never served.
+
+    `reason` is one word: a field of the request, or what of the answer stands against it: see
+    `wire.taking_up`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"Nobody else can go on with this answer: {self.reason}."
 
 
 # --- that of a server, met at the terminal ------------------------------------------------

@@ -215,6 +215,11 @@ class State(msgspec.Struct, frozen=True):
     """Which targets were asked, the newest last. Its usage is what the others' leaves of all."""
 
     @property
+    def provider(self) -> str:
+        """Who makes the answer now, or has made the end of it."""
+        return self.legs[-1].provider if self.legs else self.birth.provider
+
+    @property
     def has_failed_early(self) -> bool:
         """It ended before its first content, and not well: the same request is a new try."""
         return self.ending not in {None, Ending.COMPLETED} and not self.has_content

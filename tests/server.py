@@ -36,8 +36,11 @@ class Served:
 
 
 def scripted(name: str = "said", *, model: str = "said", **settings: object) -> str:
-    """A scripted provider of the test recordings, as fast as it can, and a model for each."""
-    settings = {"events_per_s": 100_000, **settings}
+    """A scripted provider of the test recordings, as fast as it can, and a model for each.
+
+    It never rests, unless that is said: what fails is to be seen as it is, each time.
+    """
+    settings = {"events_per_s": 100_000, "rest_after": 0, **settings}
     lines = [f"[providers.{name}]", 'kind = "scripted"', f'recordings = "{RECORDINGS}"']
     lines += [f"{key} = {_toml(value)}" for key, value in settings.items()]
     lines += [f'[models."{model}/*"]', f'targets = ["{name}/*"]']

@@ -22,6 +22,7 @@ from proxy.config.tables import (
     Off,
     OpenAIProvider,
     Provider,
+    RemoteProvider,
     ScriptedProvider,
     Server,
     Store,
@@ -175,8 +176,11 @@ class _Reading:
                 self._off.append(Off("providers", name, provider.reason))
             elif provider is not None:
                 providers[name] = provider
+                rules.check_rest(path, provider, self._problems)
             if isinstance(provider, ScriptedProvider):
                 rules.check_scripted(raw, path, provider, self._problems)
+            elif isinstance(provider, RemoteProvider):
+                rules.check_remote(path, provider, self._problems)
         return providers
 
     def _provider(self, raw: object, path: Path) -> Provider | Unset | None:
@@ -199,7 +203,7 @@ class _Reading:
     def _models(
         self, tables: Mapping[str, Any], declared: Collection[str], providers: Collection[str]
     ) -> tuple[Route, ...]:
-        """Those whose provider is on. The others are off with it."""
+        """With the targets whose provider is on. Those that have none are off with it."""
         routes: list[Route] = []
         for name, raw in tables.items():
             model = self._reader.table(ModelTable, raw, ("models", name))
@@ -207,16 +211,20 @@ class _Reading:
             if model is None:
                 continue
             rules.check_model(name, model, declared, self._problems)
-            (target,) = model.targets
-            target = msgspec.structs.replace(
-                target,
-                price=target.price or model.price,
-                silent_tokens_per_s=model.silent_tokens_per_s,
+            targets = tuple(
+                target.target(model.price, model.silent_tokens_per_s)
+                for target in model.targets
+                if target.provider in providers
             )
-            if target.provider in providers:
-                routes.append(Route(name, target))
+            if targets:
+                route = Route(
+                    name, targets, model.strategy, model.continue_after_failure, model.unstreamed
+                )
+                routes.append(route)
             else:
-                self._off.append(Off("models", name, f"provider {target.provider} is off"))
+                off = " and ".join(dict.fromkeys(target.provider for target in model.targets))
+                are = "providers {} are" if " " in off else "provider {} is"
+                self._off.append(Off("models", name, f"{are.format(off)} off"))
         return tuple(routes)
 
     def _quotas(self, tables: Mapping[str, Any], models: Collection[str]) -> dict[str, Quota]:

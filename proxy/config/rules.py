@@ -9,9 +9,20 @@ from proxy.config.addresses import has_password, wrong_address
 from proxy.config.expectations import nearest
 from proxy.config.lines import Path
 from proxy.config.problems import Problems
-from proxy.config.tables import KeyTable, ModelTable, Off, ScriptedProvider, Server, Store, Streams
+from proxy.config.reaching import MODEL
+from proxy.config.tables import (
+    KeyTable,
+    ModelTable,
+    Off,
+    Provider,
+    RemoteProvider,
+    ScriptedProvider,
+    Server,
+    Store,
+    Streams,
+)
 from proxy.policy.keys import Key, digest, is_mistyped
-from proxy.policy.routes import match
+from proxy.policy.routes import Strategy, match
 
 _SECRET_CHARS_MIN = 16  # chosen: 8 random bytes in hex; what is shorter can be tried out
 
@@ -62,18 +73,52 @@ def check_scripted(
         problems.add((*path, "fault_status"), 'needs fault = "status"')
 
 
+def check_rest(path: Path, provider: Provider, problems: Problems) -> None:
+    """The first rest is not longer than the longest."""
+    if provider.rest_s > provider.rest_max_s:
+        what = f"must be at most rest_max_s, which is {provider.rest_max_s:g}"
+        problems.add((*path, "rest_s"), what)
+
+
+def check_remote(path: Path, provider: RemoteProvider, problems: Problems) -> None:
+    """What is written in its address, and what is there for TLS alone."""
+    if set("{}") & set(provider.base_url.replace(MODEL, "")):
+        problems.add((*path, "base_url"), f"can have no other braces than those of {MODEL}")
+    addresses = [provider.base_url, provider.proxy.reveal() if provider.proxy else ""]
+    is_tls = any(address.startswith("https:") for address in addresses)
+    if provider.ca_file is not None and not is_tls:
+        problems.warn((*path, "ca_file"), "is used by nothing: base_url is http")
+
+
 def check_model(
     name: str, model: ModelTable, providers: Collection[str], problems: Problems
 ) -> None:
-    """Its provider exists, and a star in the target has one in the name to stand for."""
+    """Each provider exists, and a star in a target has one in the name to stand for."""
     path = ("models", name, "targets")
-    (target,) = model.targets
-    if target.provider not in providers:
-        problems.add(path, f"its provider is not configured{nearest(target.provider, providers)}")
-    if target.model.count("*") > 1:
-        problems.add(path, "can have one * at most")
-    elif "*" in target.model and "*" not in name:
-        problems.add(path, f"has a *, but the name {name} has none that it could stand for")
+    for target in model.targets:
+        provider = target.provider
+        if provider not in providers:
+            problems.add(path, f"its provider is not configured{nearest(provider, providers)}")
+        if target.model.count("*") > 1:
+            problems.add(path, "can have one * at most")
+        elif "*" in target.model and "*" not in name:
+            problems.add(path, f"has a *, but the name {name} has none that it could stand for")
+    _warn_of_targets(name, model, problems)
+
+
+def _warn_of_targets(name: str, model: ModelTable, problems: Problems) -> None:
+    """Of what is obeyed by nothing, and what is there twice."""
+    asked = [(target.provider, target.model) for target in model.targets]
+    if len(set(asked)) < len(asked):
+        what = "names a target twice; a provider's own retries ask one again"
+        problems.warn(("models", name, "targets"), what)
+    has_weights = any(target.weight != 1 for target in model.targets)
+    if has_weights and model.strategy is Strategy.FAILOVER:
+        what = 'has weights, which strategy = "failover" does not look at'
+        problems.warn(("models", name, "targets"), what)
+    if model.continue_after_failure and len(asked) == 1:
+        what = "has one target, which alone can go on with what it failed at itself"
+        problems.warn(("models", name, "continue_after_failure"), what)
 
 
 def check_allowed(

@@ -116,16 +116,19 @@ def warn_of_unpriced(
     """Of models that are refused to some, because nobody has said what they cost."""
     paying = [key for key in keys if _has_money(key.limits)]
     for route in routes:
-        if route.target.price is not None:
-            continue
-        behind = pools.providers.get(route.target.provider, Allowance())
-        if _has_money(pools.everything.limits) or _has_money(behind.limits):
-            told = "everybody"
-        else:
-            told = _listed([key.name for key in paying if _may_use(key, route)])
-        if told:
-            what = f"has no price, and is refused to whom a limit in USD holds for: {told}"
-            to.warn(("models", route.name), what)
+        for target in route.targets:
+            if target.price is not None:
+                continue
+            behind = pools.providers.get(target.provider, Allowance())
+            if _has_money(pools.everything.limits) or _has_money(behind.limits):
+                told = "everybody"
+            else:
+                told = _listed([key.name for key in paying if _may_use(key, route)])
+            if told:
+                is_one = len(route.targets) == 1
+                which = "" if is_one else f"target {target.name} "
+                what = "has no price, and is refused to whom a limit in USD holds for: "
+                to.warn(("models", route.name), f"{which}{what}{told}")
 
 
 def _may_use(key: Key, route: Route) -> bool:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from proxy.config.addresses import without_credentials
 from proxy.config.money import usd
 from proxy.config.quotas import Quota
 from proxy.config.tables import Config, Off, Provider, RemoteProvider, ScriptedProvider
 from proxy.policy.keys import Key
 from proxy.policy.quotas import Kind
-from proxy.policy.routes import Route
+from proxy.policy.routes import Route, Strategy, Target
 
 WORDS = {
     Kind.REQUESTS_PER_MINUTE: "requests a minute",
@@ -77,11 +78,32 @@ def _provider(provider: Provider) -> str:
         case RemoteProvider():
             source = f"key from {provider.api_key.source}" if provider.api_key else "without a key"
             spoken = f", asked in {' and '.join(provider.asked_in)}"
-            return f"{provider.kind} at {provider.base_url}, {source}{spoken}"
+            proxy = provider.proxy and without_credentials(provider.proxy.reveal())
+            through = f", through {proxy}" if proxy else ""
+            trusted = f", trusting {provider.ca_file.path}" if provider.ca_file else ""
+            return f"{provider.kind} at {provider.base_url}, {source}{spoken}{through}{trusted}"
 
 
 def _route(route: Route) -> str:
-    told, price = f"{route.target.provider}/{route.target.model}", route.target.price
+    targets = route.targets
+    told = [_target(target) for target in targets]
+    if len(targets) == 1:
+        means = told[0]
+    elif route.strategy is Strategy.FAILOVER:
+        means = f"first {'; then '.join(told)}"
+    else:
+        shares = sum(target.weight for target in targets)
+        parts = [f"{t.weight} of {shares} {each}" for t, each in zip(targets, told, strict=True)]
+        by = "by chance" if route.strategy is Strategy.WEIGHTED else "the least busy for its share"
+        means = f"{by}: {'; '.join(parts)}"
+    after = "; goes on after a failure" if route.continue_after_failure else ""
+    return f"{means}{after}"
+
+
+def _target(target: Target) -> str:
+    told, price = target.name, target.price
+    if target.parameters:
+        told += f" with {', '.join(target.parameters)}"
     if price is None:
         return told
     parts = [f"{usd(price.input)} in", f"{usd(price.output)} out"]

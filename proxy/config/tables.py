@@ -4,6 +4,8 @@ Types, ranges and defaults stand here and nowhere else; the shipped ``config.tom
 each key beside its default, and a test compares the two. A number has a range, and its unit in
 its name. `Config` is what the rest of the proxy sees: secrets resolved, models led to their
 targets, and everything that is off taken out.
+
+This is longer than a file should be because who writes a config reads it whole.
 """
 
 import ipaddress
@@ -16,11 +18,13 @@ from msgspec import Meta
 from proxy.config.addresses import without_credentials
 from proxy.config.names import ModelName, Name
 from proxy.config.quotas import Quota
+from proxy.config.reaching import Certificates, ProxyUrl
 from proxy.config.secret import Secret
+from proxy.config.targets import SilentTokens, TargetTable
 from proxy.config.tracing import Tracing
 from proxy.policy.keys import Key, Role
 from proxy.policy.pools import Pools
-from proxy.policy.routes import SILENT_TOKENS_PER_S, Route, Target
+from proxy.policy.routes import SILENT_TOKENS_PER_S, Route, Strategy, Unstreamed
 from proxy.stream import Detach, Price
 
 _KIB = 1024
@@ -138,12 +142,18 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Answering(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for a provider of any kind: its quota, the producer's deadlines."""
+    """For any kind of provider: its quota, the producer's deadlines and patience, its rests."""
 
     quota: Name | None = None
+    retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    retry_wait_s: Annotated[float, Meta(ge=0, le=600)] = 8.0
+    terminator: Literal["required", "optional"] = "required"
     first_event_s: Seconds = 300.0
     idle_s: Seconds = 120.0
     total_s: Seconds = 3600.0
+    rest_after: Annotated[int, Meta(ge=0, le=1000)] = 5
+    rest_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
+    rest_max_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 120.0
 
 
 class RemoteProvider(_Answering, frozen=True, kw_only=True):
@@ -157,6 +167,11 @@ class RemoteProvider(_Answering, frozen=True, kw_only=True):
     connect_s: Seconds = 10.0
     resumes: Literal["auto", "never"] = "auto"
     headers: dict[str, Secret] = msgspec.field(default_factory=dict)
+    query: dict[str, str] = msgspec.field(default_factory=dict)
+    body: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    auth: Literal["bearer", "api-key", "x-api-key"] = "bearer"
+    proxy: ProxyUrl = None
+    ca_file: Certificates | None = None
 
 
 _OPENAI_URL = "https://api.openai.com/v1"
@@ -211,11 +226,15 @@ Provider = OpenAIProvider | AnthropicProvider | ScriptedProvider
 class ModelTable(msgspec.Struct, frozen=True, kw_only=True):
     """``[models.NAME]`` as it is written; `parse` makes a `Route` of it."""
 
-    targets: tuple[Target, ...]
-    """Exactly one."""
+    targets: tuple[TargetTable, ...]
+    """At least one."""
+    strategy: Strategy = Strategy.FAILOVER
+    continue_after_failure: bool = False
+    unstreamed: Unstreamed = Unstreamed.FOLD
     price: Price | None = None
     """Of a target that has none of its own."""
-    silent_tokens_per_s: Annotated[int, Meta(ge=0, le=100_000)] = SILENT_TOKENS_PER_S
+    silent_tokens_per_s: SilentTokens = SILENT_TOKENS_PER_S
+    """The same."""
 
 
 class KeyTable(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,8 +15,16 @@ from proxy.config.lines import Path
 from proxy.config.money import expected_usd, read_price, read_usd
 from proxy.config.problems import Problems
 from proxy.config.quotas import USD_MAX, Usd
+from proxy.config.reaching import (
+    Certificates,
+    ProxyUrl,
+    check_proxy,
+    read_certificates,
+    read_fields,
+    read_query,
+)
 from proxy.config.secret import Secret, Unset, Wrong, resolve
-from proxy.policy.routes import Target
+from proxy.config.targets import TargetTable, read_targets
 from proxy.stream import Detach, Price
 
 NOT_A_TABLE = "must be a table, written as a section of its own"
@@ -45,7 +53,6 @@ _HEADER_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 _HEADER_NAME_CHARS_MAX = 100
 _HEADER_VALUE_CHARS_MAX = 1000
 _HEADERS_MAX = 50  # chosen: half of what servers commonly take
-_TARGET_CHARS_MAX = 300
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -63,8 +70,14 @@ class Reader:
             Secret: self._address,
             Secret | None: self._secret,
             dict[str, Secret]: self._headers,
+            dict[str, str]: lambda path, value: read_query(value, path, problems),
+            dict[str, msgspec.Raw]: lambda path, value: read_fields(value, path, problems),
+            ProxyUrl: self._proxy,
+            Certificates | None: lambda path, value: read_certificates(
+                value, path, read_file, problems
+            ),
             Detach: self._detach,
-            tuple[Target, ...]: self._targets,
+            tuple[TargetTable, ...]: self._targets,
             Price | None: self._price,
             Usd | None: self._usd,
         }
@@ -142,6 +155,13 @@ class Reader:
             return Secret(value, "")
         return self._secret(path, value)
 
+    def _proxy(self, path: Path, value: object) -> Secret | None:
+        """The same of a proxy's."""
+        proxy = self._address(path, value)
+        if proxy is not None:
+            check_proxy(proxy, path, self._problems)
+        return proxy
+
     def _headers(self, path: Path, value: object) -> Mapping[str, Secret | None]:
         """Header names in lower case, and what they carry."""
         headers: dict[str, Secret | None] = {}
@@ -187,29 +207,8 @@ class Reader:
         self._problems.add(path, f'must be "finish", "cancel", or {what}')
         return Detach()
 
-    def _targets(self, path: Path, value: object) -> tuple[Target, ...]:
-        if isinstance(value, list) and len(value) > 1:
-            what = "failover is not available in this version: one target, no more"
-            self._problems.add(path, what)
-            return ()
-        match value:
-            case [str() as written]:
-                target = _target(written)
-            case [{"to": str() as written, **more}] if more.keys() <= {"price"}:
-                target = _target(written)
-                if target and "price" in more:
-                    price = read_price(more["price"], path, self._problems)
-                    return (msgspec.structs.replace(target, price=price),)
-            case _:
-                target = None
-        if target is None:
-            what = (
-                'must be a list of one "provider/model", such as ["openai/gpt-5"], '
-                'or of one {to = "openai/gpt-5", price = {...}}'
-            )
-            self._problems.add(path, what)
-            return ()
-        return (target,)
+    def _targets(self, path: Path, value: object) -> tuple[TargetTable, ...]:
+        return read_targets(value, path, self._problems)
 
     def _price(self, path: Path, value: object) -> Price | None:
         return read_price(value, path, self._problems)
@@ -219,12 +218,6 @@ class Reader:
         if amount is None:
             self._problems.add(path, f"must be {expected_usd(1, USD_MAX)}")
         return amount
-
-
-def _target(written: str) -> Target | None:
-    provider, _, model = written.partition("/")
-    is_whole = _is_printable(written, _TARGET_CHARS_MAX) and " " not in written
-    return Target(provider, model) if provider and model and is_whole else None
 
 
 def _is_reference(value: str) -> bool:

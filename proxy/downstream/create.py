@@ -6,6 +6,7 @@ left of how it came. It never answers anybody; it raises, or says which stream i
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -13,21 +14,25 @@ from typing import NamedTuple
 import msgspec
 
 from proxy.downstream.desk import Desk
-from proxy.downstream.holding import hold
-from proxy.downstream.named import not_kept, provider_of_previous
-from proxy.downstream.recipes import read_recipe, write_recipe
+from proxy.downstream.named import provider_of_previous
+from proxy.downstream.planning import Asked, plan
+from proxy.downstream.recipes import read_recipe
 from proxy.downstream.wishes import Wishes, passed_on, read_wishes
-from proxy.errors import IdempotencyMismatch, MalformedRequest, StoreUnavailable
+from proxy.errors import (
+    IdempotencyMismatch,
+    MalformedRequest,
+    QuotaExceeded,
+    StoreUnavailable,
+)
 from proxy.observe import Span
 from proxy.policy.keys import Principal
+from proxy.policy.pools import provider_pool
 from proxy.policy.quotas import Standing
-from proxy.relay.ports import Claim, UpstreamRequest
+from proxy.relay.ports import Claim, Repeat
 from proxy.relay.producer import Producer
-from proxy.relay.work import Candidate, Work
+from proxy.relay.work import Work
 from proxy.stream import Birth, Detach, State, StreamId
-from proxy.wire.answer import Making
-from proxy.wire.dialect import Ask, Dialect, Translator
-from proxy.wire.translation import translated, translation
+from proxy.wire.dialect import Ask, Dialect
 
 BORN_EVERY_S = 0.05
 """How often the store is asked for what is about to be there."""
@@ -111,11 +116,11 @@ async def create(desk: Desk, call: Call) -> Made:
             desk, call.principal, call.ask.previous, call.dialect.name
         )
     claim = None if key is None else Claim(key, call.fingerprint)
+    asked = _asked(call, pinned)
     for tries_left in reversed(range(_CLAIM_TRIES)):
-        birth, work = _plan(desk, call, pinned)
-        made = await desk.switchboard.start(birth, work, claim)
+        work, made = await _start(desk, asked, claim)
         if isinstance(made, Producer):
-            return Made(State(birth=birth, epoch=1, last_id=0), made, made.standings)
+            return Made(made.state(), made, made.standings)
         if not made.is_same_request:
             raise IdempotencyMismatch
         state = await _born(desk, made.stream, _BORN_WITHIN_S)
@@ -133,6 +138,46 @@ async def create(desk: Desk, call: Call) -> Made:
     raise StoreUnavailable("it keeps claims, but not what they claim")
 
 
+def _asked(call: Call, pinned: str | None) -> Asked:
+    wishes = call.wishes
+    if call.ask.is_background and "midstream-detach" not in call.headers:
+        # What is asked for in the background runs on, unless the client says otherwise.
+        wishes = msgspec.structs.replace(wishes, detach=Detach())
+    return Asked(
+        principal=call.principal,
+        dialect=call.dialect,
+        ask=call.ask,
+        headers=passed_on(call.headers),
+        pinned=pinned,
+        wishes=wishes,
+        span=call.span,
+    )
+
+
+async def _start(desk: Desk, asked: Asked, claim: Claim | None) -> tuple[Work, Producer | Repeat]:
+    """With a first candidate whose provider's own limits let it through, if there is one.
+
+    Each provider is tried once. If all of them are full, that is raised which has room first.
+    """
+    full: dict[str, QuotaExceeded] = {}
+    while True:
+        birth, work = plan(desk, asked, full)
+        try:
+            return work, await desk.switchboard.start(birth, work, claim)
+        except QuotaExceeded as refused:
+            provider = work.candidates[0].provider.name
+            if refused.refusal.limit.pool != provider_pool(provider):
+                raise
+            full[provider] = refused
+            if all(candidate.provider.name in full for candidate in work.candidates):
+                raise min(full.values(), key=_waits_s) from None
+
+
+def _waits_s(refused: QuotaExceeded) -> float:
+    retry_after_s = refused.refusal.retry_after_s
+    return math.inf if retry_after_s is None else retry_after_s
+
+
 async def let_finish(producer: Producer | None) -> None:
     """Let an early failure release its idempotency key, before anybody is told to try again."""
     if producer is not None:
@@ -145,107 +190,16 @@ def plan_again(desk: Desk, birth: Birth, raw: bytes) -> Work:
     """The work for a stream whose worker died, from its recipe. See `PlanAgain`."""
     recipe = read_recipe(desk, raw)
     dialect = desk.dialects[birth.dialect]
-    call = Call(
-        headers=dict(recipe.headers),
+    asked = Asked(
         principal=recipe.principal,
-        wishes=read_wishes({}, detach=birth.detach, retention_s=0.0, retention_max_s=0.0),
         dialect=dialect,
         ask=dialect.read_ask(recipe.body),
-        fingerprint=b"",
+        headers=recipe.headers,
+        wishes=read_wishes({}, detach=birth.detach, retention_s=0.0, retention_max_s=0.0),
+        pinned=recipe.pinned,
     )
-    _, work = _plan(desk, call, recipe.pinned, birth)
+    _, work = plan(desk, asked, birth=birth)
     return work
-
-
-def _plan(
-    desk: Desk, call: Call, pinned: str | None, birth: Birth | None = None
-) -> tuple[Birth, Work]:
-    """Who is to be asked what, and the stream it makes, or is. Pure but for id and clock.
-
-    `pinned` is the provider that alone can answer, if there is such a one.
-    """
-    ask, wishes = call.ask, call.wishes
-    target = desk.routes.resolve(ask.model, call.principal.models)
-    provider = desk.providers[target.provider]
-    theirs = _spoken_to(desk, call.dialect, provider.dialects_for(target.model))
-    if pinned is not None and (target.provider != pinned or theirs is not call.dialect):
-        raise not_kept(f"it was made by '{pinned}', which is not asked for this model")
-    if theirs is not call.dialect:
-        at_most = desk.pools.max_output_tokens_for(call.principal, target.provider)
-        ask = translated(call.dialect, theirs, ask, target.model, at_most)
-    held = hold(desk.pools, call.principal, target, theirs, ask)
-    birth = birth or Birth(
-        id=desk.switchboard.new_id(),
-        owner=call.principal.owner,
-        dialect=call.dialect.name,
-        model=call.ask.model,
-        provider=target.provider,
-        created_at=desk.switchboard.clock.now(),
-        retention_s=wishes.retention_s,
-        detach=_detach(call),
-        tag=wishes.tag,
-        idempotency_key=wishes.idempotency_key,
-        price=target.price,
-        input_tokens_max=held.input_tokens,
-        output_tokens_max=held.output_tokens,
-        silent_tokens_per_s=target.silent_tokens_per_s * held.answers,
-        trace=None if call.span is None else call.span.traceparent,
-    )
-    request = UpstreamRequest(
-        dialect=theirs.name,
-        model=target.model,
-        body=theirs.upstream_body(held.ask, target.model),
-        headers=_passed_on(call, theirs, birth),
-    )
-
-    def listen() -> Translator:
-        if theirs is call.dialect:
-            return theirs.translator(ask)
-        making = Making(
-            stream=birth.id,
-            model=birth.model,
-            created_at=birth.created_at,
-            maker=theirs.name,
-            wants_usage=call.ask.wants_usage,
-            fields=call.ask.fields,
-        )
-        return translation(call.dialect, theirs, ask, making)
-
-    candidate = Candidate(target, provider, request, listen)
-    recipe = _recipe(desk, call, pinned)
-    hold_back_s = _hold_back_s(desk, ask)
-    work = Work(call.dialect, [candidate], held.limits, held.most, recipe, hold_back_s)
-    return birth, work
-
-
-def _recipe(desk: Desk, call: Call, pinned: str | None) -> bytes | None:
-    if not desk.settings.takeover:
-        return None
-    return write_recipe(call.principal, call.ask, passed_on(call.headers), pinned)
-
-
-def _hold_back_s(desk: Desk, ask: Ask) -> float:
-    """Who asks in the background is answered with the first events, and does not wait for more."""
-    return 0.0 if ask.is_background else desk.settings.first_content_s
-
-
-def _detach(call: Call) -> Detach:
-    """What is asked for in the background runs on, unless the client says otherwise."""
-    says_so = "midstream-detach" in call.headers
-    return Detach() if call.ask.is_background and not says_so else call.wishes.detach
-
-
-def _spoken_to(desk: Desk, ours: Dialect, spoken: Sequence[str]) -> Dialect:
-    """The dialect in which a provider is asked: the client's, or else the one it prefers."""
-    return ours if ours.name in spoken else desk.dialects[spoken[0]]
-
-
-def _passed_on(call: Call, theirs: Dialect, birth: Birth) -> Sequence[tuple[str, str]]:
-    """Headers for the provider: the client's own mean something in its own dialect alone."""
-    traced = [] if call.span is None else call.span.passed_on(birth)
-    if theirs is not call.dialect:
-        return [*theirs.translated_headers, *traced]
-    return [*passed_on(call.headers), *traced]
 
 
 async def _born(desk: Desk, stream: StreamId, within_s: float) -> State | None:

@@ -5,9 +5,14 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from proxy.policy.quotas import cost
+from proxy.relay.estimate import accounted, cost_of
 from proxy.relay.ports import Report
 from proxy.relay.reporter import readers_of
-from proxy.stream import State, StreamId, Usage
+from proxy.stream import Leg, State, StreamId, Usage
+
+_MICRODOLLARS = 1_000_000
+"""In a dollar."""
 
 
 class StreamError(msgspec.Struct, frozen=True):
@@ -15,6 +20,23 @@ class StreamError(msgspec.Struct, frozen=True):
 
     code: str
     message: str
+
+
+class LegView(msgspec.Struct, frozen=True):
+    """What one target did for an answer."""
+
+    provider: str
+    model: str
+    dialect: str
+    began_at: str
+    after: int
+    tries: int
+    waited_s: float
+    resumes: int
+    is_taken_over: bool
+    failure: str | None
+    usage: Usage | None
+    cost_usd: float | None
 
 
 class StreamView(msgspec.Struct, frozen=True):
@@ -33,6 +55,8 @@ class StreamView(msgspec.Struct, frozen=True):
     ended_at: str | None
     expires_at: str | None
     usage: Usage | None
+    cost_usd: float | None
+    legs: Sequence[LegView]
     error: StreamError | None
 
 
@@ -73,15 +97,38 @@ def view(state: State) -> StreamView:
         ending=state.ending,
         dialect=birth.dialect,
         model=birth.model,
-        provider=birth.provider,
+        provider=state.provider,
         tag=birth.tag,
         last_event_id=state.last_id,
         created_at=rfc3339(birth.created_at),
         ended_at=None if state.ended_at is None else rfc3339(state.ended_at),
         expires_at=None if state.expires_at is None else rfc3339(state.expires_at),
         usage=state.usage,
+        cost_usd=_usd(cost_of(state)),
+        legs=[_leg_view(leg) for leg in accounted(state)],
         error=None if problem is None else StreamError(problem.code, problem.message),
     )
+
+
+def _leg_view(leg: Leg) -> LegView:
+    return LegView(
+        provider=leg.provider,
+        model=leg.model,
+        dialect=leg.dialect,
+        began_at=rfc3339(leg.began_at),
+        after=leg.after,
+        tries=leg.tries,
+        waited_s=leg.waited_s,
+        resumes=leg.resumes,
+        is_taken_over=leg.is_taken_over,
+        failure=leg.failure or None,
+        usage=leg.usage,
+        cost_usd=_usd(cost(leg.usage, leg.price)) if leg.usage and leg.price else None,
+    )
+
+
+def _usd(microdollars: int | None) -> float | None:
+    return None if microdollars is None else microdollars / _MICRODOLLARS
 
 
 def item(state: State, reports: Sequence[Report]) -> StreamItem:

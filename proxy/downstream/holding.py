@@ -28,6 +28,8 @@ class Held(NamedTuple):
     ask: Ask
     """As it is sent on, with the bound of its answer if it has to have one."""
     limits: tuple[Limit, ...]
+    own: tuple[Limit, ...]
+    """Those of them that are its provider's."""
     most: quotas.Ask
     input_tokens: int
     output_tokens: int
@@ -37,14 +39,16 @@ class Held(NamedTuple):
 def hold(pools: Pools, principal: Principal, target: Target, dialect: Dialect, ask: Ask) -> Held:
     """Raises `MalformedRequest` for a bound that is none, and `ModelWithoutPrice`."""
     limits = pools.limits_for(principal, target.provider)
+    own = pools.limits_behind(target.provider)
     at_most = pools.max_output_tokens_for(principal, target.provider)
     if at_most is None and all(limit.kind in _COUNT_CREATES for limit in limits):
-        return Held(ask, limits, quotas.Ask(), 0, 0, 0)
+        return Held(ask, limits, own, quotas.Ask(), 0, 0, 0)
     bounded = dialect.bounded(ask, at_most)
     most = _most(limits, target, ask.model, bounded.input_tokens, bounded.output_tokens)
     return Held(
         bounded.ask,
         limits,
+        own,
         most,
         bounded.input_tokens,
         bounded.output_tokens,

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from proxy.downstream.overview import Found, encoded, overview
+from proxy.downstream.resting import resting_targets
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
 from proxy.policy.pools import most_shared
@@ -134,12 +135,14 @@ class _Eye:
     async def _find(self) -> Found:
         """Four round trips, or five."""
         limits = self._limits()
+        now = self._switchboard.clock.now()
         return Found(
             reports=await self._switchboard.reports(),
             running=await self._running(),
             standings=await self._switchboard.standings(most_shared(limits, _POOLS_MAX)),
             providers=self._providers(),
             pools=len({limit.pool for limit in limits}),
+            resting=resting_targets(self._switchboard.resting.seen(), now),
         )
 
     async def _running(self) -> list[State]:

@@ -6,6 +6,7 @@ asked for it with each scrape, once and not for long; if it does not answer, tha
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -37,7 +38,7 @@ def metrics_routes(desk: Desk) -> list[HTTPRouteHandler]:
     @get("/metrics")
     async def metrics(request: Request) -> ASGIApp:  # type: ignore[type-arg]
         must_be_operator(desk, read_headers(request.scope))
-        told = desk.observer.counts.exposition(await _quotas(desk))
+        told = desk.observer.counts.exposition({**await _quotas(desk), **_resting(desk)})
         return Answer(200, told, media_type=MEDIA_TYPE)
 
     @get("/dashboard/grafana.json")
@@ -62,6 +63,16 @@ async def _quotas(desk: Desk) -> Mapping[str, Sequence[Sample]]:
     samples["midstream_quota_used"] = [_sample(one.limit, one.used) for one in standings]
     samples["midstream_quota_limit"] = [_sample(limit, limit.amount) for limit in told]
     return samples
+
+
+def _resting(desk: Desk) -> Mapping[str, Sequence[Sample]]:
+    """How many targets rest. No round trip."""
+    resting = Counter(
+        desk.observer.counts.target(name)
+        for name, condition in desk.switchboard.resting.seen().by_name.items()
+        if condition.rests
+    )
+    return {"midstream_target_resting": [(labels, (n,)) for labels, n in resting.items()]}
 
 
 def _sample(limit: Limit, count: int) -> Sample:

@@ -7,7 +7,7 @@ surprises: every model is listed for every caller, for who speaks another dialec
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -25,7 +25,7 @@ from proxy.downstream.exchange import json_answer, read_headers, read_query
 from proxy.downstream.wishes import read_count
 from proxy.errors import MalformedRequest, ModelNotFound, ProviderError
 from proxy.policy.keys import Principal
-from proxy.policy.routes import is_allowed
+from proxy.policy.routes import Route, is_allowed
 from proxy.relay.ports import Provider, ProviderModel
 
 _KEEP_S = 300.0
@@ -101,15 +101,22 @@ async def _usable(desk: Desk, catalogue: Catalogue, principal: Principal) -> lis
     allowed = principal.models
     found: dict[str, ProviderModel] = {}
     for name in desk.routes.names(allowed):
-        provider = desk.routes.resolve(name, allowed).provider
+        provider = desk.routes.resolve(name, allowed).targets[0].provider
         found[name] = ProviderModel(name, owned_by=provider)
-    for route in desk.routes.patterns:
-        for model in await catalogue.models_of(desk.providers[route.target.provider]):
+    for route, provider in _patterns(desk):
+        for model in await catalogue.models_of(desk.providers[provider]):
             name = route.name.replace("*", model.id) if route.name.endswith("/*") else model.id
             if name in found or not is_allowed(allowed, name) or route.serve(name) is None:
                 continue
             found[name] = msgspec.structs.replace(model, id=name)
     return list(found.values())
+
+
+def _patterns(desk: Desk) -> Iterator[tuple[Route, str]]:
+    """Each with every provider that may say what it stands for."""
+    for route in desk.routes.patterns:
+        for provider in dict.fromkeys(target.provider for target in route.targets):
+            yield route, provider
 
 
 class AnthropicPage(msgspec.Struct, frozen=True):

@@ -57,7 +57,7 @@ async def provider_of_previous(desk: Desk, principal: Principal, name: str, dial
         raise PreviousResponseUnknown(name) from error
     if not found.is_its_own:
         raise not_kept()
-    return found.state.birth.provider
+    return found.state.provider
 
 
 def not_kept(why: str = "") -> MalformedRequest:

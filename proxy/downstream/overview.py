@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from proxy.downstream.describe import WorkerView, rfc3339, worker_view
+from proxy.downstream.resting import RestingTarget
 from proxy.policy.quotas import Kind, Standing
 from proxy.relay.ports import Report
 from proxy.relay.reporter import readers_of
@@ -26,6 +27,9 @@ _POOLS_MAX: Final = 30
 _WORKERS_MAX: Final = 20
 _PROVIDERS_MAX: Final = 20
 _TROUBLES_MAX: Final = 20
+_RESTING_MAX: Final = 20
+_LISTS: Final = ("streams", "pools", "workers", "troubles", "resting")
+"""What may get shorter."""
 _CHARS_MAX: Final = 80
 """Of one name."""
 
@@ -113,6 +117,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     pools: list[PoolBars]
     """The most used first."""
     providers: list[ProviderView]
+    resting: list[RestingTarget]
+    """Targets that have failed too often, the longest first."""
     workers: list[BusyWorker]
     """The longest up first."""
     troubles: list[TroubleView]
@@ -131,6 +137,7 @@ class Found(msgspec.Struct, frozen=True):
     """All that are configured."""
     pools: int = 0
     """How many have limits, be they in `standings` or not."""
+    resting: Sequence[RestingTarget] = ()
 
 
 def overview(
@@ -154,12 +161,14 @@ def overview(
         streams=[_stream(state, reports, rates) for state in oldest[:STREAMS_MAX]],
         pools=pools[:_POOLS_MAX],
         providers=providers[:_PROVIDERS_MAX],
+        resting=[_resting(target) for target in found.resting[:_RESTING_MAX]],
         workers=[_worker(report) for report in reports[:_WORKERS_MAX]],
         troubles=_troubles(reports),
         of={
             "streams": running,
             "pools": max(found.pools, len(pools)),
             "providers": len(providers),
+            "resting": len(found.resting),
             "workers": len(reports),
         },
     )
@@ -168,7 +177,7 @@ def overview(
 def encoded(picture: Overview) -> bytes:
     """As JSON of at most `BYTES_MAX`: of a picture full of long names the lists get shorter."""
     while len(raw := msgspec.json.encode(picture)) > BYTES_MAX:
-        longest = max(("streams", "pools", "workers", "troubles"), key=lambda n: _size(picture, n))
+        longest = max(_LISTS, key=lambda name: _size(picture, name))
         kept = getattr(picture, longest)
         picture = msgspec.structs.replace(picture, **{longest: kept[: len(kept) // 2]})
     return raw
@@ -244,6 +253,10 @@ def _providers(found: Found) -> list[ProviderView]:
         ProviderView(name, n["running"], n["ended"], n["failed"]) for name, n in counts.items()
     ]
     return sorted(views, key=lambda one: (-one.failed, -one.running, -one.ended, one.name))
+
+
+def _resting(target: RestingTarget) -> RestingTarget:
+    return msgspec.structs.replace(target, model=_short(target.model))
 
 
 def _worker(report: Report) -> BusyWorker:

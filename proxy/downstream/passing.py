@@ -40,10 +40,12 @@ async def _pass_on(desk: Desk, passage: Passage, request: Request) -> ASGIApp:  
     principal = authenticate(desk, headers)
     body = await read_body(request, headers, desk.settings.body_bytes_max)
     ask = read_passage(passage, body)
-    target = desk.routes.resolve(ask.model, principal.models)
-    provider = desk.providers[target.provider]
-    if passage.name not in provider.passages:
+    route = desk.routes.resolve(ask.model, principal.models)
+    offering = (t for t in route.targets if passage.name in desk.providers[t.provider].passages)
+    target = next(offering, None)
+    if target is None:
         raise PassageNotOffered(ask.model, passage.what)
+    provider = desk.providers[target.provider]
     held = hold_passage(desk.pools, principal, target, ask)
     birth = Birth(
         id=desk.switchboard.new_passage_id(),

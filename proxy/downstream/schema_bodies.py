@@ -10,6 +10,9 @@ import msgspec
 from proxy.downstream.describe import StreamView
 from proxy.downstream.models import AnthropicPage
 from proxy.downstream.operator import WorkerList
+from proxy.downstream.resting import TargetList
+from proxy.downstream.schema_legs import leg_details
+from proxy.downstream.schema_targets import target_details
 from proxy.downstream.streams import StreamList
 from proxy.downstream.usage import UsageView
 from proxy.policy.quotas import Kind
@@ -70,12 +73,14 @@ def record(properties: Mapping[str, object], *, optional: frozenset[str] = froze
 def _generated() -> Json:
     """The Structs that are answered as they are, with what their types do not say."""
     _, components = msgspec.json.schema_components(
-        [StreamView, StreamList, WorkerList, UsageView, AnthropicPage],
+        [StreamView, StreamList, WorkerList, TargetList, UsageView, AnthropicPage],
         ref_template=SCHEMAS + "{name}",
     )
     say_more(components, "StreamView", _stream_details())
+    say_more(components, "LegView", leg_details())
     say_more(components, "StreamItem", _stream_details() | _item_details())
     say_more(components, "WorkerView", _worker_details())
+    say_more(components, "RestingTarget", target_details())
     say_more(components, "PoolView", _pool_details())
     say_more(components, "LimitView", _limit_details())
     say_more(
@@ -107,7 +112,10 @@ def _stream_details() -> dict[str, Json]:
         "ending": {"enum": [*Ending, None], "description": _ENDING},
         "dialect": {"description": "The wire language that its events are in."},
         "model": {"description": "The model, by the name that was asked for."},
-        "provider": {"description": "Who makes the answer, by the name in the configuration."},
+        "provider": {
+            "description": "Who makes the answer, by the name in the configuration; of several who "
+            "were asked, the last."
+        },
         "tag": {"description": "The application's own name for it, from `Midstream-Tag`."},
         "last_event_id": event_id(lowest=0)
         | {"description": "The id of its newest event; 0 while there is none."},
@@ -122,6 +130,14 @@ def _stream_details() -> dict[str, Json]:
             "`input_tokens` includes the cached ones. With `is_estimate` some of it is not (or not "
             "yet) the provider's count: after an end it was guessed, from the bytes of the text "
             "and from the time in which nothing was said."
+        },
+        "cost_usd": {
+            "minimum": 0,
+            "description": "What that costs in USD, by the prices in the configuration; null while "
+            "usage is, and where somebody who answered has no price.",
+        },
+        "legs": {
+            "description": "Each target that was asked for it, in that order. Empty until then."
         },
         "error": {"description": "Why it did not complete; null if it did, or still may."},
     }

@@ -1,4 +1,4 @@
-"""The dashboard in the OpenAPI document: its page, its events, and the shape of one picture."""
+"""What an operator watches, in the OpenAPI document: the dashboard, its events, what rests."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import msgspec
 
 from proxy import errors
 from proxy.downstream.overview import Overview
-from proxy.downstream.schema_answers import SSE, answer, dashboard_headers
+from proxy.downstream.schema_answers import JSON, SSE, answer, dashboard_headers
 from proxy.downstream.schema_bodies import SCHEMAS, Json, ref, say_more
 from proxy.downstream.schema_errors import (
     BOTH_SHAPES,
@@ -16,13 +16,15 @@ from proxy.downstream.schema_errors import (
     responses,
 )
 from proxy.downstream.schema_parameters import caller_dialect
+from proxy.downstream.schema_targets import target_details
 
 
 def dashboard_paths() -> dict[str, Json]:
-    """Both paths."""
+    """All three paths."""
     return {
         "/dashboard": {"get": _page()},
         "/v1/dashboard/events": {"get": _events()},
+        "/v1/targets": {"get": _targets()},
     }
 
 
@@ -78,6 +80,25 @@ def _event() -> Json:
     }
 
 
+def _targets() -> Json:
+    fails = [
+        *of_authentication(),
+        Failure("403", errors.NotPermitted.code, "the key is no operator's."),
+        *failures(errors.MalformedRequest),
+    ]
+    found = answer("All of them.", {JSON: ref("TargetList")})
+    return {
+        "operationId": "listTargets",
+        "tags": ["Operation"],
+        "summary": "The targets that rest, the longest first",
+        "description": "A target is a provider with one of its models. One that has failed so "
+        "often in a row that it is not asked for now is here, for all workers that share the "
+        "store, at most a second late. Only for an operator's key. There are no query parameters.",
+        "parameters": [caller_dialect()],
+        "responses": {"200": found} | responses(fails, *BOTH_SHAPES),
+    }
+
+
 def dashboard_schemas() -> Json:
     """A picture, and its parts."""
     _, components = msgspec.json.schema_components([Overview], ref_template=SCHEMAS + "{name}")
@@ -105,10 +126,15 @@ def _details() -> dict[str, dict[str, Json]]:
             "streams": {"maxItems": 50, "description": "Running ones, the oldest first."},
             "pools": {"maxItems": 30, "description": "Who has limits, the most used first."},
             "providers": {"maxItems": 20},
+            "resting": {
+                "maxItems": 20,
+                "description": "Targets that have failed too often, the longest first.",
+            },
             "workers": {"maxItems": 20, "description": "The longest up first."},
             "troubles": {"maxItems": 20, "description": "The newest first."},
             "of": {"description": "How many there are of what a list may show only a part of."},
         },
+        "RestingTarget": target_details(),
         "Waits": {
             "count": {"description": "How often, in the last 10 s. Null, of none, are the others."}
         },

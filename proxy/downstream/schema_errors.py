@@ -60,6 +60,7 @@ def of_making_an_answer() -> list[Failure]:
             errors.StoreFull,
             errors.Draining,
             errors.StreamLimitReached,
+            errors.TargetsResting,
             errors.ProviderRefused,
             errors.ProviderUnreachable,
             errors.ProviderStalled,
@@ -156,6 +157,8 @@ def _meanings() -> dict[type[MidstreamError], str]:
         errors.StoreFull: "the store takes no new streams for want of memory.",
         errors.Draining: "this worker is being stopped; another one takes the request.",
         errors.StreamLimitReached: "this worker already makes as many answers as it may.",
+        errors.TargetsResting: "whoever could serve the model has failed lately and is left alone; "
+        "`Retry-After` says when it is tried again.",
         errors.InternalError: "a bug of the proxy; its log knows more under the `x-request-id`.",
     }
 

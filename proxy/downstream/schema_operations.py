@@ -1,4 +1,7 @@
-"""The calls of the OpenAPI document beside those that make an answer: one function for each."""
+"""The calls of the OpenAPI document beside those that make an answer: one function for each.
+
+This is longer than a file should be because it is one list, each entry of which stands by itself.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -38,6 +38,8 @@ class Names(msgspec.Struct, frozen=True):
     dialects: Mapping[str, str]
     """By the path that is asked in it."""
     version: str
+    targets: Collection[str] = ()
+    """As they stand in the config, such as ``openai/gpt-5``."""
 
 
 _NOTHING = Names(lambda _: None, (), (), {}, "")
@@ -115,6 +117,12 @@ class Counts:
         """A configured provider, or one that was when it was first seen here."""
         known = provider in self._names.providers or provider in self._seen.get("provider", ())
         return self._bounded("provider", provider if known else None)
+
+    def target(self, target: str) -> tuple[str, str]:
+        """The provider and the model of a target; of one that a client has named, `OTHER`."""
+        provider, _, model = target.partition("/")
+        known = target in self._names.targets
+        return self.provider(provider), self._bounded("target", model if known else None)
 
     def owner(self, owner: str) -> str:
         """An owner of configured keys."""

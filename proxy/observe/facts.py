@@ -264,6 +264,25 @@ class Observer:
         """What a provider broke could not be gone on with by another. `why` is our own word."""
         self._tell(logging.INFO, "not_taken_up", stream=birth.id, reason=why)
 
+    def target_rests(self, target: str, reason: str, rest_s: float) -> None:
+        """It has failed too often and is left alone, by all workers. Told by the one that saw it.
+
+        `target` is a provider and a model; `reason` is our own word and the provider's status.
+        """
+        self.counts.add("midstream_target_rests_total", *self.counts.target(target))
+        self._tell(
+            logging.WARNING, "target_rests", target=target, reason=reason, seconds=round(rest_s, 1)
+        )
+
+    def target_probed(self, target: str, outcome: str) -> None:
+        """A resting target was tried: it `succeeded`, `failed`, or was not heard of (`unheard`)."""
+        provider, model = self.counts.target(target)
+        self.counts.add("midstream_target_probes_total", provider, model, outcome)
+
+    def target_back(self, target: str) -> None:
+        """A target that rested has answered, and is asked again by all workers."""
+        self._tell(logging.WARNING, "target_back", target=target)
+
     def store_lost(self, reason: str) -> None:
         """The store does not answer; what is not written is kept. `reason` is our own word."""
         self.counts.add("midstream_store_losses_total")

@@ -205,6 +205,24 @@ METRICS: Final = (
         "Streams with a recipe whose worker died: resumed at the provider, asked anew, or refused, "
         "and so interrupted.",
     ),
+    _gauge(
+        "target_resting",
+        "provider model",
+        "1 for a target that has failed and is left alone, in the store's whole namespace: the "
+        "same from every machine. model is the provider's name of it; those that clients have "
+        "named are added up as other. Missing while none rests.",
+    ),
+    _counter(
+        "target_rests",
+        "provider model",
+        "Rests that began, with whoever saw the failure that was one too many.",
+    ),
+    _counter(
+        "target_probes",
+        "provider model outcome",
+        "Requests that tried a resting target: succeeded, failed, or unheard (cancelled, or "
+        "refused for what the client did wrong).",
+    ),
     _seconds("store_append", "", "Round trips of appends, many streams in one.", _DELAY_MS),
     _counter("store_appends", "", "Appends that the store has answered."),
     _counter("store_losses", "", "Times that the store was lost."),

@@ -46,8 +46,11 @@ class Pools(msgspec.Struct, frozen=True):
 
     def limits_for(self, principal: Principal, provider: str) -> tuple[Limit, ...]:
         """All that must let a create through: the key's first, then those it shares."""
-        behind = self.providers.get(provider, Allowance())
-        return (*principal.limits, *self.everything.limits, *behind.limits)
+        return (*principal.limits, *self.everything.limits, *self.limits_behind(provider))
+
+    def limits_behind(self, provider: str) -> tuple[Limit, ...]:
+        """Those of what a provider answers, whoever asks."""
+        return self.providers.get(provider, Allowance()).limits
 
     def all_limits(self, of_keys: Iterable[Limit]) -> tuple[Limit, ...]:
         """Every limit that there is, once, with those of the keys."""

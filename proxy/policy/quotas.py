@@ -73,6 +73,11 @@ class Ask(msgspec.Struct, frozen=True):
     microdollars: int = 0
 
 
+def most_of(asks: Sequence[Ask]) -> Ask:
+    """What is enough for each of them."""
+    return Ask(max(each.tokens for each in asks), max(each.microdollars for each in asks))
+
+
 class Use(msgspec.Struct, frozen=True):
     """What one stream has used in the end."""
 

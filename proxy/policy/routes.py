@@ -7,7 +7,8 @@ stands for what comes after the slash, because there the first part chose the pr
 a longer target (``vllm/meta/*``) it always stands for what the pattern's star matched.
 """
 
-from collections.abc import Collection, Sequence
+import enum
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -21,6 +22,23 @@ MODEL_CHARS_MAX = 200
 """The longest model name that is looked up. Chosen: several times the longest there is."""
 
 
+class Strategy(enum.StrEnum):
+    """In which order the targets of a route are asked: see `proxy.policy.routing`."""
+
+    FAILOVER = "failover"
+    WEIGHTED = "weighted"
+    LEAST_BUSY = "least_busy"
+
+
+class Unstreamed(enum.StrEnum):
+    """How an answer that a client wants in one piece is had from its provider."""
+
+    FOLD = "fold"
+    """As a stream, which is folded."""
+    DIRECT = "direct"
+    """In one piece too."""
+
+
 class Target(msgspec.Struct, frozen=True):
     """A (provider, model) pair that can serve a name. A route's own may hold a star."""
 
@@ -30,28 +48,51 @@ class Target(msgspec.Struct, frozen=True):
     """None if nobody has said what it costs."""
     silent_tokens_per_s: int = SILENT_TOKENS_PER_S
     """How many tokens a second of silence may be, at most: see D16."""
+    weight: int = 1
+    """Its share, against the route's other targets; at least 1."""
+    parameters: Mapping[str, msgspec.Raw] = {}
+    """Top-level fields of its requests, as JSON, over what the client says."""
+    prefill: bool | None = None
+    """Whether its model goes on with the beginning of an answer; None if nobody has said so."""
+
+    @property
+    def name(self) -> str:
+        """As the config writes it."""
+        return f"{self.provider}/{self.model}"
 
 
 class Route(msgspec.Struct, frozen=True):
     """A configured model: the name clients ask for, perhaps with one star, and who serves it."""
 
     name: str
-    target: Target
+    targets: tuple[Target, ...]
+    """In the order of the config, at least one."""
+    strategy: Strategy = Strategy.FAILOVER
+    continue_after_failure: bool = False
+    """Whether another request goes on with an answer whose provider failed in the middle."""
+    unstreamed: Unstreamed = Unstreamed.FOLD
 
     @property
     def is_pattern(self) -> bool:
         """Whether the name stands for many."""
         return "*" in self.name
 
-    def serve(self, model: str) -> Target | None:
-        """The target for a client's `model`; None if this route is not for it."""
+    def serve(self, model: str) -> "Route | None":
+        """The route with the targets for a client's `model`; None if none of them is for it."""
         matched = match(self.name, model)
         if matched is None:
             return None
-        if self.target.model == "*" and not self.name.endswith("/*"):
-            return msgspec.structs.replace(self.target, model=model)
-        served = self.target.model.replace("*", matched)
-        return msgspec.structs.replace(self.target, model=served) if served else None
+        served = (self._serve(target, model, matched) for target in self.targets)
+        targets = tuple(target for target in served if target.model)
+        return msgspec.structs.replace(self, targets=targets) if targets else None
+
+    def _serve(self, target: Target, model: str, matched: str) -> Target:
+        """Without a model if the star stands for nothing."""
+        if "*" not in target.model:
+            return target
+        if target.model == "*" and not self.name.endswith("/*"):
+            return msgspec.structs.replace(target, model=model)
+        return msgspec.structs.replace(target, model=target.model.replace("*", matched))
 
 
 class Routes:
@@ -65,34 +106,31 @@ class Routes:
         )
         """The longest first: the order in which they are tried."""
 
-    def resolve(self, model: str, allowed: Collection[str] | None = None) -> Target:
+    def resolve(self, model: str, allowed: Collection[str] | None = None) -> Route:
         """Who serves `model`, for a caller that may use `allowed` (None: all).
 
-        The exact name wins over patterns, a longer pattern over a shorter one, the earlier
-        over the later. Raises `ModelNotFound` also for what exists and is not allowed.
+        Its targets have their own names for it. The exact name wins over patterns, a longer
+        pattern over a shorter one, the earlier over the later. Raises
+        `ModelNotFound` also for what exists and is not allowed.
         """
-        target = self._serve(model) if is_allowed(allowed, model) else None
-        if target is None:
+        route = self._find(model) if is_allowed(allowed, model) else None
+        if route is None:
             raise ModelNotFound(model)
-        return target
-
-    def _serve(self, model: str) -> Target | None:
-        found = self._find(model)
-        return None if found is None else found[1]
+        return route
 
     def name_of(self, model: str) -> str | None:
         """The configured name, which may be a pattern, by which `model` is served; None if none."""
         found = self._find(model)
-        return None if found is None else found[0].name
+        return None if found is None else found.name
 
-    def _find(self, model: str) -> tuple[Route, Target] | None:
+    def _find(self, model: str) -> Route | None:
         if not 0 < len(model) <= MODEL_CHARS_MAX:
             return None
         exact = self._exact.get(model)
         if exact is not None:
-            return exact, exact.target
-        served = ((route, route.serve(model)) for route in self.patterns)
-        return next(((route, target) for route, target in served if target is not None), None)
+            return exact
+        served = (route.serve(model) for route in self.patterns)
+        return next((route for route in served if route is not None), None)
 
     def names(self, allowed: Collection[str] | None = None) -> Sequence[str]:
         """The single names that can be asked for, in the order of the config.
@@ -102,7 +140,7 @@ class Routes:
         """
         names = [name for name in self._exact if is_allowed(allowed, name)]
         others = [name for name in allowed or () if "*" not in name and name not in self._exact]
-        return [*names, *(name for name in others if self._serve(name) is not None)]
+        return [*names, *(name for name in others if self._find(name) is not None)]
 
 
 def is_allowed(allowed: Collection[str] | None, model: str) -> bool:

@@ -11,10 +11,12 @@ taken back: after that no try is repeated, and the answer can only be taken up, 
 allowed, by another target, or by the same if it is the only one.
 
 What surprises: a provider that says when to be asked again is believed, both ways. It is not asked
-earlier; and if that is longer than anybody wants to wait, not at all.
+earlier; and if that is longer than anybody wants to wait, not at all. Nobody waits beyond the
+moment at which a failure can no longer be the status of a response.
 """
 
 import enum
+import math
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -99,10 +101,18 @@ class Attempts:
         """The one that is to be taken now, or is."""
         return Step(self._place, takes_up=self._takes_up)
 
-    def after(self, error: ProviderError, *, is_written: bool, may_take_up: bool) -> Step | None:
+    def after(
+        self,
+        error: ProviderError,
+        *,
+        is_written: bool,
+        may_take_up: bool,
+        patience_s: float = math.inf,
+    ) -> Step | None:
         """The next step, or None if there is none.
 
-        `is_written` is whether anything of this try was: from then on it cannot be forgotten.
+        `is_written` is whether anything of this try was: from then on it cannot be forgotten. For a
+        try more nobody waits longer than `patience_s`.
         """
         blame = blame_for(error)
         if blame is Blame.REQUEST:
@@ -112,7 +122,7 @@ class Attempts:
         self._tries += 1
         if blame is Blame.MOMENT and self._tries <= self._patience[self._place].retries:
             wait_s = self._wait_s(error)
-            if wait_s <= self._patience[self._place].retry_wait_s:
+            if wait_s <= min(self._patience[self._place].retry_wait_s, patience_s):
                 return Step(self._place, wait_s, self._takes_up)
         return self.skip()
 

@@ -6,7 +6,7 @@ longer. What surprises: reasoning that a provider keeps to itself is in no journ
 it may have taken is charged, at the model's pace (D16).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,8 +18,9 @@ from proxy.errors import (
     ProviderStalled,
     ProviderUnreachable,
 )
+from proxy.policy.pools import provider_pool
 from proxy.policy.quotas import Use, cost
-from proxy.stream import Birth, Event, State, Usage
+from proxy.stream import Birth, Event, Leg, Price, State, Usage
 from proxy.wire.deltas import Kind
 from proxy.wire.dialect import Dialect
 
@@ -116,16 +117,92 @@ def did_nothing(error: MidstreamError) -> bool:
             return isinstance(error, ProviderRefused | ProviderReported)
 
 
-def use_of(state: State) -> Use | None:
+# --- who has used what, and what it cost -------------------------------------------------------
+
+
+class Uses(NamedTuple):
+    """What a stream has used in all, and in the pools of its providers."""
+
+    total: Use
+    by_pool: Mapping[str, Use] = {}
+
+
+def accounted(state: State) -> Sequence[Leg]:
+    """Its legs, each with what it has used; the last one with what the others leave of the sum."""
+    if not state.legs or state.usage is None:
+        return state.legs
+    *others, last = state.legs
+    rest = state.usage
+    for leg in others:
+        rest = rest if leg.usage is None else _less(rest, leg.usage)
+    return [*others, msgspec.structs.replace(last, usage=rest)]
+
+
+def cost_of(state: State) -> int | None:
+    """In micro-dollars, by then; None if that is not known yet, or somebody has no price."""
+    if state.usage is None:
+        return None if state.ending is None else 0
+    total = 0
+    for usage, price in _bills(state):
+        if price is None:
+            return None
+        total += cost(usage, price)
+    return total
+
+
+def uses_of(state: State) -> Uses | None:
     """What a stream that is over has used; None if nobody will ever know.
 
-    An end comes with its usage, or with none if the provider did nothing. Who was erased before
-    it ended, and had lost its producer, has left only what the provider had said so far.
+    An end comes with its usage, or with none if no provider did anything. Who was erased before
+    it ended, and had lost its producer, has left only what the providers had said so far.
     """
-    usage, price = state.usage, state.birth.price
+    usage = state.usage
     if state.ending is None and not is_known(usage):
         return None
     if usage is None:
-        return Use()
-    money = 0 if price is None else cost(usage, price)
-    return Use(usage.input_tokens + usage.output_tokens, money)
+        return Uses(Use())
+    total = Use(
+        usage.input_tokens + usage.output_tokens,
+        sum(_cost(used, price) for used, price in _bills(state)),
+    )
+    if not state.legs:
+        return Uses(total)
+    by_pool = {provider_pool(state.birth.provider): Use()}  # it is held for, asked or not
+    for leg in accounted(state):
+        pool = provider_pool(leg.provider)
+        by_pool[pool] = _plus(by_pool.get(pool, Use()), leg)
+    return Uses(total, by_pool)
+
+
+def use_of(state: State) -> Use | None:
+    """Of `uses_of` the total."""
+    uses = uses_of(state)
+    return None if uses is None else uses.total
+
+
+def _bills(state: State) -> Sequence[tuple[Usage, Price | None]]:
+    if not state.legs:
+        return [] if state.usage is None else [(state.usage, state.birth.price)]
+    return [(leg.usage, leg.price) for leg in accounted(state) if leg.usage is not None]
+
+
+def _cost(usage: Usage, price: Price | None) -> int:
+    return 0 if price is None else cost(usage, price)
+
+
+def _plus(use: Use, leg: Leg) -> Use:
+    if leg.usage is None:
+        return use
+    tokens = leg.usage.input_tokens + leg.usage.output_tokens
+    return Use(use.tokens + tokens, use.microdollars + _cost(leg.usage, leg.price))
+
+
+def _less(usage: Usage, part: Usage) -> Usage:
+    return Usage(
+        input_tokens=max(0, usage.input_tokens - part.input_tokens),
+        output_tokens=max(0, usage.output_tokens - part.output_tokens),
+        cached_input_tokens=max(0, usage.cached_input_tokens - part.cached_input_tokens),
+        reasoning_tokens=max(0, usage.reasoning_tokens - part.reasoning_tokens),
+        is_estimate=usage.is_estimate,
+        cache_write_tokens=max(0, usage.cache_write_tokens - part.cache_write_tokens),
+    )

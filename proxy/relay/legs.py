@@ -12,6 +12,7 @@ from proxy.relay.ports import Clock
 from proxy.relay.work import Candidate
 from proxy.relay.writer import Writer
 from proxy.stream import Leg, Usage
+from proxy.wire.taking_up import added
 
 
 class Legs:
@@ -76,12 +77,17 @@ class Legs:
     def heard(self, usage: Usage | None) -> None:
         """What the newest has used so far: the writer's usage is that with the others'."""
         before = self._before
-        self._writer.usage = usage if before is None else added(before, usage)
+        self._writer.usage = usage if before is None else added(before, usage or Usage())
 
     def over(self, usage: Usage | None) -> None:
         """The answer ends with the newest leg."""
         self.heard(usage)
         self._change(usage=usage)
+
+    @property
+    def used_before(self) -> Usage | None:
+        """What those have used that are given up."""
+        return self._before
 
     def _leave(self, usage: Usage | None) -> None:
         if usage is not None:
@@ -91,17 +97,3 @@ class Legs:
         legs = list(self._writer.legs)
         legs[self._place] = msgspec.structs.replace(legs[self._place], **changed)
         self._writer.legs = tuple(legs)
-
-
-def added(one: Usage, other: Usage | None) -> Usage:
-    """Both together; an estimate if one of them is."""
-    if other is None:
-        return one
-    return Usage(
-        input_tokens=one.input_tokens + other.input_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        cached_input_tokens=one.cached_input_tokens + other.cached_input_tokens,
-        reasoning_tokens=one.reasoning_tokens + other.reasoning_tokens,
-        is_estimate=one.is_estimate or other.is_estimate,
-        cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
-    )

@@ -25,6 +25,7 @@ from proxy.errors import (
 from proxy.relay.ports import START, Keeper, Kept, Place, Provider, UpstreamRequest
 from proxy.stream import Frame
 from proxy.wire.sse import Parser
+from proxy.wire.whole import Whole
 
 MEND_S = 30.0
 """How long a broken line is tried to be mended. Chosen: a restart takes less, and the clients of a
@@ -69,7 +70,8 @@ class Line:
         self._event_bytes_max = event_bytes_max
         self._now_ns = now_ns
         self._draw = draw
-        self._parser = Parser(event_bytes_max)
+        parse = Whole if request.is_whole else Parser
+        self._parser: Whole | Parser = parse(event_bytes_max)
         self._answer: AbstractAsyncContextManager[AsyncIterable[bytes]] | None = None
         self._chunks: AsyncIterator[bytes] | None = None
         self._was_open = False
@@ -103,21 +105,26 @@ class Line:
     async def __anext__(self) -> Sequence[Frame]:
         while True:
             assert self._chunks is not None, "it is entered"
+            frames: Sequence[Frame] = ()
             try:
-                chunk = await anext(self._chunks)
+                frames = self._parser.feed(await anext(self._chunks))
             except ProviderTruncated as cut:
                 await self._break(cut)
             except StopAsyncIteration:
-                self._parser.finish()
-                if self.keeper is None:
+                frames = self._parser.finish()
+                if not frames and self.keeper is None:
                     raise
-                await self._break(ProviderTruncated())
-            else:
+                if not frames:
+                    await self._break(ProviderTruncated())
+            if frames:
                 self.heard_ns = self._now_ns()
-                frames = self._parser.feed(chunk)
-                if frames:
-                    self._hear(frames)
-                    return frames
+                self._hear(frames)
+                return frames
+
+    @property
+    def failure(self) -> MidstreamError | None:
+        """What the next read would raise: no more frames will come."""
+        return self._parser.failure
 
     async def cancel(self) -> None:
         """Tell whoever keeps the answer to stop, if anybody does. Waits a second at most."""
@@ -174,6 +181,7 @@ class Line:
         if self._broken_at is None:
             self._broken_at = loop.time()
         assert self.keeper is not None, "somebody has the rest"
+        assert isinstance(self._parser, Parser), "an answer in one piece is not kept"
         event_id = self._parser.last_id.decode(errors="replace")
         place = Place(self._frames, event_id, self._last) if self._frames else START
         while loop.time() < self._broken_at + MEND_S:

@@ -30,7 +30,7 @@ cost more than parsing it."""
 
 
 class Try:
-    """See the module. Times are the loop's."""
+    """See the module. Times are the loop's. `on_spoken` is called at its first content."""
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Try:
         naming: Naming,
         pace: Pace,
         dialect: Dialect,
+        on_spoken: Callable[[], None],
         *,
         held_until: float,
         over_at: float,
@@ -56,6 +57,8 @@ class Try:
         self._naming = naming
         self._pace = pace
         self._dialect = dialect
+        self._on_spoken = on_spoken
+        self._has_spoken = False
         self._held_until = held_until
         self._over_at = over_at
         self._tell_mended = tell_mended
@@ -78,6 +81,7 @@ class Try:
         may_hold = held_until > asyncio.get_running_loop().time() and not self._earlier
         self._held = HeldBack(is_open=may_hold)
         self._timer: asyncio.TimerHandle | None = None
+        self._overflow: MidstreamError | None = None
         self.failure: MidstreamError | None = None
         """What it failed of."""
 
@@ -100,6 +104,11 @@ class Try:
     def has_content(self) -> bool:
         """Whether the model has said something."""
         return self._translator.has_content
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the provider has said its last word."""
+        return self._translator.is_complete
 
     async def run(self) -> None:
         """To the provider's terminator, or until the writer takes no more.
@@ -134,16 +143,13 @@ class Try:
         rearm_at = 0.0
         async with self.line as line:
             async for frames in line:
-                heard_ns = line.heard_ns
-                if self._naming.is_open:
-                    await self._naming.look(frames)
-                self._hear(frames, heard_ns)
-                if self._translator.has_content:
-                    self._pace.heard(heard_ns)
+                await self._take(frames, line.heard_ns)
                 now = loop.time()
                 self._silence.hear(now)
                 if self._writer.phase is not Phase.OPEN:
                     return
+                if line.failure is not None:
+                    raise line.failure
                 if now >= rearm_at:
                     self._deadline = "idle" if now + idle_s < over_at else "total"
                     timer.reschedule(min(now + idle_s + _REARM_S, over_at))
@@ -153,18 +159,38 @@ class Try:
                     self._pace.paused()
                     rearm_at = 0.0
                     self._silence.skip(loop.time())  # the wait was none of the provider's
-        raise ProviderTruncated
+            if not self._translator.is_complete:
+                self._end_of_body()
+
+    async def _take(self, frames: Sequence[Frame], heard_ns: int) -> None:
+        """Everything that came in one read, at that moment, goes into one append."""
+        if self._naming.is_open:
+            await self._naming.look(frames)
+        self._hear(frames, heard_ns)
+        if self._translator.has_content:
+            self._pace.heard(heard_ns)
+            if not self._has_spoken:
+                self._has_spoken = True
+                self._on_spoken()
+
+    def _end_of_body(self) -> None:
+        """It has ended in good order, without a terminator."""
+        if not self.candidate.provider.may_leave_out_terminator:
+            raise ProviderTruncated
+        add = self._add
+        for own in self._translator.end_of_body():
+            add(own)
+        self._pass_on(self._pace.now())
 
     def _mended(self, away_s: float) -> None:
         self._legs.resumed()
         self._tell_mended(away_s)
 
     def _hear(self, frames: Sequence[Frame], heard_ns: int) -> None:
-        """Everything that came in one read, at that moment, goes into one append."""
+        if self._overflow is not None:
+            raise self._overflow
         writer, translator = self._writer, self._translator
-        add = self._held.add if self._held.is_open else writer.add
-        if self._retold < len(self._earlier):
-            add = self._retell
+        add = self._add
         try:
             for frame in frames:
                 for own in translator.hear(frame):
@@ -177,6 +203,11 @@ class Try:
             if not self._held.is_open:
                 self._legs.heard(translator.usage)
                 writer.has_content = writer.has_content or translator.has_content
+        self._pass_on(heard_ns)
+
+    def _pass_on(self, heard_ns: int) -> None:
+        """Write what was heard, or go on holding it back."""
+        writer, translator = self._writer, self._translator
         if translator.is_complete:
             if self._held.is_open:
                 self._let_go()
@@ -186,11 +217,18 @@ class Try:
             writer.flush(heard_ns)
         elif self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(self._held_until, partial(self._let_go, heard_ns))
+            self._timer = loop.call_at(self._held_until, partial(self._wait_no_longer, heard_ns))
+
+    @property
+    def _add(self) -> Callable[[Frame], None]:
+        """Where what it says goes."""
+        if self._held.is_open:
+            return self._held.add
+        return self._writer.add if self.has_retold else self._retell
 
     def _retell(self, frame: Frame) -> None:
         """What the journal has already must be what is told again, or nothing fits together."""
-        if self._retold == len(self._earlier):
+        if self.has_retold:
             self._writer.add(frame)
             return
         event = self._earlier[self._retold]
@@ -198,15 +236,21 @@ class Try:
             raise CannotContinue("its provider tells it otherwise now")
         self._retold += 1
 
-    def _let_go(self, heard_ns: int = 0) -> None:
+    def _wait_no_longer(self, heard_ns: int) -> None:
+        """The first content takes too long. A timer's call: nobody would hear what it raised."""
+        try:
+            self._let_go()
+        except MidstreamError as error:
+            self._overflow = error
+        self._legs.heard(self._translator.usage)
+        self._writer.flush(heard_ns)
+
+    def _let_go(self) -> None:
         """Write what was held back: from here on this try counts."""
         if self._timer is not None:
             self._timer.cancel()
         for frame in self._held.let_go():
             self._writer.add(frame)
-        if heard_ns:
-            self._legs.heard(self._translator.usage)
-            self._writer.flush(heard_ns)
 
     async def _wait_for_room(self, timer: asyncio.Timeout) -> None:
         """The store is behind: stop reading. That is no fault of the provider's."""

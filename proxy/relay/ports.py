@@ -24,6 +24,7 @@ import msgspec
 
 from proxy.errors import ProviderStalled
 from proxy.observe import Peer
+from proxy.policy.breaker import Condition, Rule
 from proxy.policy.quotas import Ask, Limit, Refusal, Standing, Use
 from proxy.relay.tally import Lately
 from proxy.stream import Birth, Ending, Event, Frame, Leg, Problem, State, StreamId, Usage
@@ -342,11 +343,24 @@ class Ledger(Protocol):
         """The stream that the owner knows by `name`; None if there is none, any more."""
         ...
 
-    async def settle(self, stream: StreamId, use: Use | None) -> None:
+    async def hold_more(
+        self, stream: StreamId, limits: Sequence[Limit], ask: Ask
+    ) -> Admitted | Refused:
+        """Hold what a stream that runs asks for under more limits, all of one pool, or under none.
+
+        If it holds something in that pool already it is not asked again, and nothing is changed.
+        One that is not counted as running, because it began without the ledger or has been
+        settled by another, holds nothing and is let through.
+        """
+        ...
+
+    async def settle(
+        self, stream: StreamId, use: Use | None, by_pool: Mapping[str, Use] = {}
+    ) -> None:
         """The stream has ended: it is no longer counted as running, and what it held becomes `use`.
 
-        Only the first time; into the windows that it was admitted in. None is what nobody knows:
-        it has used what it held.
+        In the pools of `by_pool` it has used that instead. Only the first time; into the windows
+        that it was admitted in. None is what nobody knows: it has used what it held, everywhere.
         """
         ...
 
@@ -390,6 +404,51 @@ class Ledger(Protocol):
         ...
 
 
+# --- targets that fail -------------------------------------------------------------------
+
+
+class Conditions(NamedTuple):
+    """Of each target that has failed lately, by name, and the store's clock at that moment."""
+
+    now_ms: int
+    by_name: Mapping[str, Condition]
+
+
+class Told(NamedTuple):
+    """What became of one report: how the target does now, and whether that is news.
+
+    Of a failure it is that the target begins to rest; of a probe, that it is granted.
+    """
+
+    now_ms: int
+    condition: Condition
+    is_news: bool
+
+
+class Rests(Protocol):
+    """How targets do that fail, for all workers of a namespace. See `proxy.policy.breaker`.
+
+    Of at most `NAMES_MAX` targets: a new one takes the place of one that does not rest, or else
+    of the one that has failed the longest ago.
+    """
+
+    async def conditions(self) -> Conditions:
+        """All that there are."""
+        ...
+
+    async def fail(self, name: str, rule: Rule, reason: str, retry_after_s: float | None) -> Told:
+        """A target has failed. Not to be repeated: each call is one failure."""
+        ...
+
+    async def succeed(self, name: str) -> bool:
+        """It has answered, and is well. Whether it had rested."""
+        ...
+
+    async def probe(self, name: str) -> Told:
+        """Ask for the one permission to try it, if its rest is over."""
+        ...
+
+
 # --- providers ---------------------------------------------------------------------------
 
 
@@ -430,6 +489,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     model: str
     body: bytes
     headers: Sequence[tuple[str, str]] = ()
+    is_whole: bool = False
+    """Whether the answer is asked for in one piece, as JSON, and not as a stream."""
 
 
 class ProviderModel(msgspec.Struct, frozen=True):
@@ -518,6 +579,16 @@ class Provider(Protocol):
     @property
     def patience(self) -> Patience:
         """How often it is asked again."""
+        ...
+
+    @property
+    def rest(self) -> Rule:
+        """When one of its targets rests that fails."""
+        ...
+
+    @property
+    def may_leave_out_terminator(self) -> bool:
+        """Whether an answer of it that ends in good order may lack the dialect's terminator."""
         ...
 
     def stream(self, request: UpstreamRequest) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:

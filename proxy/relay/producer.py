@@ -21,7 +21,7 @@ from proxy.policy.quotas import Standing
 from proxy.relay.lifecycle import Phase, Stop, is_detached
 from proxy.relay.ports import Outcome
 from proxy.relay.tries import Tries
-from proxy.relay.work import Work
+from proxy.relay.work import Candidate, Work
 from proxy.relay.writer import Writer
 from proxy.stream import Ending, Problem, State
 from proxy.wire.dialect import SoFar
@@ -54,6 +54,11 @@ class Producer:
         writer.on_receipt = self._look_at_receipt
 
     # --- from outside -----------------------------------------------------------------------
+
+    @property
+    def candidate(self) -> Candidate:
+        """Who is asked now."""
+        return self._tries.candidate
 
     def stop(self, ending: Ending, reason: str) -> None:
         """End the stream now; the provider is closed at once. Only the first call counts."""

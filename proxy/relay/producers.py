@@ -28,7 +28,6 @@ from proxy.relay.ports import (
     Admitted,
     Claim,
     Clock,
-    Entropy,
     Journal,
     Ledger,
     Refused,
@@ -36,19 +35,17 @@ from proxy.relay.ports import (
 )
 from proxy.relay.producer import Producer
 from proxy.relay.readers import Readers
+from proxy.relay.rests import Resting
 from proxy.relay.sweep import settle
 from proxy.relay.tail import Tail
 from proxy.relay.tally import Tally
 from proxy.relay.tries import Tries
-from proxy.relay.work import Work
+from proxy.relay.work import Candidate, Work
 from proxy.relay.writer import Limits, Writer
-from proxy.stream import Birth, Ending, State, StreamId
+from proxy.stream import Birth, State, StreamId
 
 _ENTER_EVERY_S = 1.0
 """Between tries to enter a stream that began without the ledger."""
-_DRAIN_EVERY_S = 0.1
-_STOP_S = 5.0
-"""How long a drained worker waits for the store to take its last endings."""
 
 
 class Producers(Mapping[StreamId, Producer]):
@@ -63,11 +60,12 @@ class Producers(Mapping[StreamId, Producer]):
         committer: Committer,
         readers: Readers,
         errands: Errands,
+        resting: Resting,
         *,
         limits: Limits,
         streams_max: int,
         lease_s: float,
-        entropy: Entropy,
+        draw: Callable[[], float],
     ) -> None:
         self.is_draining = False
         """No new streams are taken."""
@@ -80,10 +78,11 @@ class Producers(Mapping[StreamId, Producer]):
         self._committer = committer
         self._readers = readers
         self._errands = errands
+        self._resting = resting
         self._limits = limits
         self._streams_max = streams_max
         self._lease_s = lease_s
-        self._entropy = entropy
+        self._draw = draw
         self._births = Births(journal, ledger, committer, errands)
         self._running: dict[StreamId, Producer] = {}
 
@@ -197,6 +196,8 @@ class Producers(Mapping[StreamId, Producer]):
             lambda dialect: Naming(
                 dialect, writer, self._ledger, self._committer.note_trouble, keep_s
             ),
+            partial(self._has_room, writer.birth, work),
+            self._resting,
             heritage=heritage,
             event_bytes_max=self._limits.event_bytes_max,
             draw=self._draw,
@@ -204,8 +205,14 @@ class Producers(Mapping[StreamId, Producer]):
         )
         return Producer(writer, work, self._observer, pace, tries)
 
-    def _draw(self) -> float:
-        return int.from_bytes(self._entropy.random_bytes(4), "big") / 2**32
+    async def _has_room(self, birth: Birth, work: Work, candidate: Candidate) -> bool:
+        """Hold what another provider's own limits want held. A store that is away says nothing."""
+        try:
+            held = await self._ledger.hold_more(birth.id, candidate.limits, work.ask)
+        except StoreUnavailable:
+            self._committer.note_trouble()
+            return not candidate.limits
+        return isinstance(held, Admitted)
 
     def successor(self, state: State) -> Writer:
         """A writer that goes on where a dead one stopped."""
@@ -273,24 +280,3 @@ class Producers(Mapping[StreamId, Producer]):
             if state is not None and not state.was_watched:
                 share = writer.tail.unread / writer.last_id
                 self._observer.stream_unread(writer.birth, writer.usage, share)
-
-    async def drain(
-        self, drain_s: float, hurry: Callable[[], bool], others: Callable[[], int]
-    ) -> None:
-        """Wait for the streams that run, and for `others()`; then end them as `interrupted`.
-
-        Waits at most `drain_s`, and no longer once `hurry()` is true.
-        """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + drain_s
-        if self._running and drain_s > 0:
-            self._observer.draining(len(self._running), drain_s)
-        while (self._running or others()) and loop.time() < until and not hurry():  # noqa: ASYNC110 - a signal
-            await asyncio.sleep(_DRAIN_EVERY_S)
-        for producer in list(self._running.values()):
-            producer.stop(Ending.INTERRUPTED, "its worker was stopped")
-        until = loop.time() + _STOP_S
-        while self._running and loop.time() < until:  # noqa: ASYNC110 - once in a life
-            await asyncio.sleep(_DRAIN_EVERY_S)
-        for producer in list(self._running.values()):
-            producer.writer.oust()

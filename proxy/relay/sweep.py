@@ -18,7 +18,16 @@ from proxy.observe import Observer
 from proxy.policy.quotas import Use
 from proxy.relay.committer import Committer
 from proxy.relay.errands import Errands
-from proxy.relay.estimate import Said, estimated, is_known, said_in, tokens_in, use_of
+from proxy.relay.estimate import (
+    Said,
+    Uses,
+    estimated,
+    is_known,
+    said_in,
+    tokens_in,
+    use_of,
+    uses_of,
+)
 from proxy.relay.lifecycle import Phase
 from proxy.relay.ports import Alive, Clock, Journal, Ledger
 from proxy.relay.tally import Tally
@@ -204,4 +213,8 @@ async def settle(ledger: Ledger, stream: StreamId, state: State | None) -> None:
         key = state.birth.idempotency_key
         if key is not None:
             await ledger.release(state.birth.owner, key, stream)
-    await ledger.settle(stream, Use() if state is None else use_of(state))
+    uses = Uses(Use()) if state is None else uses_of(state)
+    if uses is None:
+        await ledger.settle(stream, None)
+    else:
+        await ledger.settle(stream, uses.total, uses.by_pool)

@@ -7,7 +7,8 @@ This is longer than a file should be because it is the one door, and most of it 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from proxy.errors import AheadOfStream, StreamGone, StreamNotFound
@@ -16,6 +17,7 @@ from proxy.policy.quotas import Limit, Standing
 from proxy.relay.committer import Committer
 from proxy.relay.couriers import Couriers
 from proxy.relay.cursor import Cursor
+from proxy.relay.draining import drain
 from proxy.relay.errands import Errands
 from proxy.relay.lifecycle import Phase
 from proxy.relay.ports import (
@@ -29,11 +31,13 @@ from proxy.relay.ports import (
     Provider,
     Repeat,
     Report,
+    Rests,
 )
 from proxy.relay.producer import Producer
 from proxy.relay.producers import Producers
 from proxy.relay.readers import Readers, Transport
 from proxy.relay.reporter import Reporter
+from proxy.relay.rests import Resting
 from proxy.relay.settings import Settings
 from proxy.relay.sweep import Sweep
 from proxy.relay.takeover import Takeover
@@ -55,6 +59,7 @@ class Switchboard:
         self,
         journal: Journal,
         ledger: Ledger,
+        rests: Rests,
         clock: Clock,
         entropy: Entropy,
         observer: Observer,
@@ -62,6 +67,7 @@ class Switchboard:
         settings: Settings,
     ) -> None:
         self.clock = clock
+        self.observer = observer
         self._journal = journal
         self._ledger = ledger
         self._entropy = entropy
@@ -70,6 +76,8 @@ class Switchboard:
             journal, observer, lease_s=settings.lease_s, grace_s=settings.grace_s
         )
         errands = Errands(self._tasks, self._committer.note_trouble)
+        self.resting = Resting(rests, observer, errands)
+        """Which targets are left alone."""
         self._readers = Readers(
             journal, entropy, errands, observer, look_again_s=settings.heartbeat_s
         )
@@ -81,10 +89,11 @@ class Switchboard:
             self._committer,
             self._readers,
             errands,
+            self.resting,
             limits=settings.limits,
             streams_max=settings.streams_max,
             lease_s=settings.lease_s,
-            entropy=entropy,
+            draw=self.draw,
         )
         self.couriers = Couriers(ledger, observer, errands, settings)
         """What passes through whole: see `Couriers.send`."""
@@ -117,6 +126,7 @@ class Switchboard:
                 tasks.create_task(self._committer.keep_leases()),
                 tasks.create_task(self.couriers.keep_leases()),
                 tasks.create_task(self._sweep.run()),
+                tasks.create_task(self.resting.run()),
                 tasks.create_task(self._readers.keep_presence()),
             ]
             try:
@@ -135,8 +145,12 @@ class Switchboard:
         """
         self._producers.is_draining = self.couriers.is_draining = True
         self._readers.send_away(bound_too=False)
-        await self._producers.drain(
-            drain_s, hurry, others=lambda: self._readers.bound + len(self.couriers)
+        await drain(
+            self._producers,
+            self.observer,
+            drain_s,
+            hurry,
+            others=lambda: self._readers.bound + len(self.couriers),
         )
         self.couriers.stop()
 
@@ -168,6 +182,14 @@ class Switchboard:
     def new_id(self) -> StreamId:
         """An id nobody can guess."""
         return new_stream_id(self._entropy.random_bytes(20))
+
+    def draw(self) -> float:
+        """A number from 0 up to but not with 1."""
+        return (int.from_bytes(self._entropy.random_bytes(7), "big") >> 3) / 2**53
+
+    def running_by_target(self) -> Mapping[str, int]:
+        """How many answers each target is making for this process, by `Target.name`."""
+        return Counter(producer.candidate.name for producer in self._producers.values())
 
     def new_passage_id(self) -> StreamId:
         """The same, of what is no stream."""

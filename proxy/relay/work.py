@@ -12,7 +12,7 @@ import msgspec
 from proxy.policy.quotas import Ask, Limit
 from proxy.policy.routes import Target
 from proxy.relay.ports import Provider, UpstreamRequest
-from proxy.stream import Event
+from proxy.stream import Event, Frame, Usage
 from proxy.wire.dialect import Dialect, Translator
 
 
@@ -23,10 +23,16 @@ class Part(NamedTuple):
     translator: Translator
 
 
-TakeUp = Callable[[Sequence[Event]], Part]
+class Rest(NamedTuple):
+    """All that an answer lacks of which everything has been said: nobody has to be asked."""
+
+    frames: Sequence[Frame]
+
+
+TakeUp = Callable[[Sequence[Event], Usage | None], Part | Rest]
 """Makes what asks for the rest of an answer, of which the journal holds these events.
 
-Raises `CannotContinue` where that could not be done truthfully.
+And for which so much was used. Raises `CannotContinue` where that could not be done truthfully.
 """
 
 

@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from proxy.config import Config, parse
+from proxy.config.reaching import PEM_CHARS_MAX
 from proxy.errors import ConfigInvalid
 
 _FILE_CHARS_MAX = 2 * 1024 * 1024  # chosen: over what `parse` takes, so that it can say so
-_SECRET_CHARS_MAX = 64 * 1024  # chosen: over what a secret may have; /dev/zero has an end here
+_REFERRED_CHARS_MAX = PEM_CHARS_MAX + 1
+"""Over what a secret or certificates may have; /dev/zero has an end here."""
 
 
 class ConfigFile:
@@ -89,7 +91,7 @@ def _here(path: Path, host: str | None, port: int | None) -> ConfigFile:
 
 def read_secret(path: str) -> str:
     """What ``file:PATH`` refers to. Raises `OSError` or `ValueError`."""
-    return _read_text(Path(path), _SECRET_CHARS_MAX)
+    return _read_text(Path(path), _REFERRED_CHARS_MAX)
 
 
 def _read_text(path: Path, chars_max: int) -> str:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from proxy.policy.quotas import Limit, Standing, Use
+from proxy.policy.breaker import Condition
+from proxy.policy.quotas import Ask, Limit, Standing, Use
 from proxy.relay.ports import (
     Admission,
     Admitted,
@@ -136,6 +137,8 @@ class MemoryStore:
         """When each is due to be looked at."""
         self.reports: dict[str, tuple[float, Report]] = {}
         """Of each worker, and until when it is kept."""
+        self.rests: dict[str, Condition] = {}
+        """Of each target that has failed lately: see `memory_rests`."""
         self.bells: dict[StreamId, dict[MemoryWatch, None]] = {}
         self.hints: list[list[Callable[[StreamId], None]]] = []
         """Of each process, by the number that it got."""
@@ -463,10 +466,22 @@ class MemoryLedger:
         stream, until = self._store.names.get((owner, name), (None, 0.0))
         return stream if until > self._store.clock.now() else None
 
-    async def settle(self, stream: StreamId, use: Use | None) -> None:
+    async def hold_more(
+        self, stream: StreamId, limits: Sequence[Limit], ask: Ask
+    ) -> Admitted | Refused:
+        """See `Ledger.hold_more`."""
+        now, meters = self._store.clock.now(), self._store.meters
+        is_running = stream in self._store.running
+        refused = meters.hold_more(stream, limits, ask, now) if is_running else None
+        standings = meters.standings(limits, now)
+        return Admitted(standings) if refused is None else Refused(refused, standings)
+
+    async def settle(
+        self, stream: StreamId, use: Use | None, by_pool: Mapping[str, Use] = {}
+    ) -> None:
         """See `Ledger.settle`."""
         self._store.running.pop(stream, None)
-        self._store.meters.settle(stream, use, self._store.clock.now())
+        self._store.meters.settle(stream, use, by_pool, self._store.clock.now())
 
     async def standings(self, limits: Sequence[Limit]) -> Sequence[Standing]:
         """See `Ledger.standings`."""

@@ -4,10 +4,8 @@ Owns the meters and the holds of one `MemoryStore`; what they mean is in `proxy.
 surprises: nothing here waits or fails, so a step of it is atomic by itself.
 """
 
-from collections.abc import Sequence
-from typing import TypeAlias, assert_never
-
-import msgspec
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias, assert_never
 
 from proxy.policy.calendar import Windows
 from proxy.policy.quotas import (
@@ -38,12 +36,14 @@ Place: TypeAlias = tuple[str, Kind, str]
 """Pool, kind, and the zone and name of the window, if it has any."""
 
 
-class Hold(msgspec.Struct, frozen=True):
-    """What one stream has set aside, and where."""
+class Share(NamedTuple):
+    """What one stream has set aside in one meter."""
 
+    place: Place
+    limit: Limit
+    meter: Meter
+    """As it was then."""
     ask: Ask
-    places: Sequence[tuple[Place, Limit, Meter]]
-    """And what each meter was then."""
 
 
 class Meters:
@@ -51,37 +51,48 @@ class Meters:
 
     def __init__(self) -> None:
         self.meters: dict[Place, Meter] = {}
-        self.holds: dict[StreamId, Hold] = {}
+        self.holds: dict[StreamId, Sequence[Share]] = {}
         self._windows = Windows()
 
     def hold(
         self, stream: StreamId, limits: Sequence[Limit], ask: Ask, now_s: float
     ) -> Refusal | None:
         """Set `ask` aside under all limits, or under none. Who holds is not asked again."""
-        if stream in self.holds or not limits:
-            return None
+        return None if stream in self.holds else self._take(stream, limits, ask, now_s)
+
+    def hold_more(
+        self, stream: StreamId, limits: Sequence[Limit], ask: Ask, now_s: float
+    ) -> Refusal | None:
+        """The same beside what it holds, in a pool of which that has nothing yet."""
+        held = {share.limit.pool for share in self.holds.get(stream, ())}
+        is_held = any(limit.pool in held for limit in limits)
+        return None if is_held else self._take(stream, limits, ask, now_s)
+
+    def _take(
+        self, stream: StreamId, limits: Sequence[Limit], ask: Ask, now_s: float
+    ) -> Refusal | None:
         now_ms = int(now_s * 1000)
         found = [(limit, *self._find(limit, now_ms)) for limit in limits]
         refused = refusal([(limit, meter) for limit, _, meter in found], ask, now_ms)
-        if refused is None:
-            places = [
-                (place, limit, taken(meter, limit, wanted(limit.kind, ask), now_ms))
+        if refused is None and limits:
+            shares = [
+                Share(place, limit, taken(meter, limit, wanted(limit.kind, ask), now_ms), ask)
                 for limit, place, meter in found
             ]
-            for place, _, meter in places:
-                self._set(place, meter)
-            self.holds[stream] = Hold(ask, places)
+            for share in shares:
+                self._set(share.place, share.meter)
+            self.holds[stream] = [*self.holds.get(stream, ()), *shares]
         return refused
 
-    def settle(self, stream: StreamId, use: Use | None, now_s: float) -> None:
+    def settle(
+        self, stream: StreamId, use: Use | None, by_pool: Mapping[str, Use], now_s: float
+    ) -> None:
         """What it held becomes what it used."""
-        hold = self.holds.pop(stream, None)
-        if hold is None:
-            return
-        used = Use(hold.ask.tokens, hold.ask.microdollars) if use is None else use
-        for place, limit, held in hold.places:
+        for place, limit, held, ask in self.holds.pop(stream, ()):
+            known = None if use is None else by_pool.get(limit.pool, use)
+            used = Use(ask.tokens, ask.microdollars) if known is None else known
             meter = self.meters.get(place, _empty(held))
-            more = more_used(limit.kind, hold.ask, used)
+            more = more_used(limit.kind, ask, used)
             if more:
                 self._set(place, settled(meter, held, limit, more, int(now_s * 1000)))
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 
 from proxy import config
-from proxy.relay.ports import Clock, Journal, Ledger
+from proxy.relay.ports import Clock, Journal, Ledger, Rests
 from proxy.store.embedded import EmbeddedServer
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
+from proxy.store.memory_rests import MemoryRests
 from proxy.store.redis_store import RedisStore, open_redis
 
 
@@ -19,6 +20,7 @@ class OpenStore(msgspec.Struct, frozen=True):
 
     journal: Journal
     ledger: Ledger
+    rests: Rests
     ping: Callable[[], Awaitable[None]]
     """Reaches the store, or raises `StoreUnavailable`."""
     warnings: tuple[str, ...] = ()
@@ -63,7 +65,8 @@ def _in_memory(clock: Clock, lease_s: float) -> OpenStore:
     async def ping() -> None:
         """Memory is always there."""
 
-    return OpenStore(MemoryJournal(store, lease_s), MemoryLedger(store, lease_s), ping)
+    journal, ledger = MemoryJournal(store, lease_s), MemoryLedger(store, lease_s)
+    return OpenStore(journal, ledger, MemoryRests(store), ping)
 
 
 @asynccontextmanager
@@ -79,7 +82,7 @@ async def _redis(
         timeout_s=table.timeout_s,
     )
     try:
-        yield OpenStore(store.journal, store.ledger, store.ping, store.warnings)
+        yield OpenStore(store.journal, store.ledger, store.rests, store.ping, store.warnings)
     finally:
         await store.close()
 

@@ -14,7 +14,7 @@ from typing import Final, cast
 
 import msgspec
 
-from proxy.policy.quotas import Limit, Standing, Use, refusal, standing
+from proxy.policy.quotas import Ask, Limit, Standing, Use, refusal, standing
 from proxy.relay.ports import Admission, Admitted, Clock, Listing, Refused, Repeat, Report
 from proxy.store.paging import read_place, write_place
 from proxy.store.redis_link import pack
@@ -29,7 +29,7 @@ _report_decoder: Final = msgspec.json.Decoder(Report)
 
 
 _ADMITTED, _REPEAT = 1, 2
-"""What ``lua/admit.lua`` says first; 0 is refused."""
+"""What ``lua/admit.lua`` and ``hold_more.lua`` say first; 0 is refused."""
 
 
 class RedisLedger:
@@ -97,14 +97,25 @@ class RedisLedger:
             stream, fingerprint = cast("tuple[bytes, bytes]", told)
             is_same_request = fingerprint == claim.fingerprint
             return Repeat(StreamId(stream.decode()), is_same_request)
-        now_ms, *shown = told
-        meters = read_meters(limits, shown)
-        standings = [standing(meter, limit, now_ms) for limit, meter in meters]
-        if outcome == _ADMITTED:
-            return Admitted(standings)
-        refused = refusal(meters, ask, now_ms)
-        assert refused is not None, "the script and `policy.quotas` agree"
-        return Refused(refused, standings)
+        return _verdict(outcome, told, limits, ask)
+
+    async def hold_more(
+        self, stream: StreamId, limits: Sequence[Limit], ask: Ask
+    ) -> Admitted | Refused:
+        """See `Ledger.hold_more`."""
+        if not limits:
+            return Admitted([])
+        reply = await self._calls.call(
+            self._scripts["hold_more"].call(
+                [self._running, self._hold(stream)],
+                stream,
+                self._meters.pack(limits),
+                ask.tokens,
+                ask.microdollars,
+            )
+        )
+        outcome, *told = cast("list[int]", reply)
+        return _verdict(outcome, told, limits, ask)
 
     def _hold(self, stream: StreamId) -> str:
         return f"{self._prefix}hold:{stream}"
@@ -172,15 +183,19 @@ class RedisLedger:
 
     # --- running streams ----------------------------------------------------------------------
 
-    async def settle(self, stream: StreamId, use: Use | None) -> None:
+    async def settle(
+        self, stream: StreamId, use: Use | None, by_pool: Mapping[str, Use] = {}
+    ) -> None:
         """See `Ledger.settle`."""
         keys = [self._running, self._hold(stream)]
+        uses = {pool: (own.tokens, own.microdollars) for pool, own in by_pool.items()}
         await self._calls.call(
             self._scripts["settle"].call(
                 keys,
                 stream,
                 "" if use is None else use.tokens,
                 "" if use is None else use.microdollars,
+                msgspec.msgpack.encode(uses),
             )
         )
 
@@ -227,6 +242,20 @@ class RedisLedger:
         await self._calls.run(
             [pack("DEL", self._reports + worker), pack("ZREM", self._workers, worker)]
         )
+
+
+def _verdict(
+    outcome: int, told: Sequence[int], limits: Sequence[Limit], ask: Ask
+) -> Admitted | Refused:
+    """What a script has said of `limits`: the store's clock, and each meter."""
+    now_ms, *shown = told
+    meters = read_meters(limits, shown)
+    standings = [standing(meter, limit, now_ms) for limit, meter in meters]
+    if outcome == _ADMITTED:
+        return Admitted(standings)
+    refused = refusal(meters, ask, now_ms)
+    assert refused is not None, "the script and `policy.quotas` agree"
+    return Refused(refused, standings)
 
 
 def _lists_of(owner: str, tag: str | None) -> tuple[str, ...]:

@@ -53,6 +53,7 @@ class MeterPacker:
         told, good_until_s = [], now_s + 3600.0
         for limit in limits:
             entry: list[int | str] = [*_TYPES[limit.kind], limit.amount, self._key(limit)]
+            entry.append(limit.pool)
             if limit.kind.is_budget:
                 around = self._windows.around(limit.kind, limit.zone, now_s)
                 for window in around:

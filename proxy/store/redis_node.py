@@ -37,6 +37,7 @@ _SCRIPTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "leave": (_NEVER_REFUSED, ("time", "leave")),
     "admit": (_MAY_BE_REFUSED, ("time", "keep", "trim", "meters", "admit")),
     "settle": (_NEVER_REFUSED, ("time", "meters", "settle")),
+    "hold_more": (_MAY_BE_REFUSED, ("time", "meters", "hold_more")),
     "standings": (_NEVER_REFUSED, ("time", "meters", "standings")),
     "release": (_NEVER_REFUSED, ("release",)),
     "list": (_NEVER_REFUSED, ("time", "trim", "list")),
@@ -44,6 +45,10 @@ _SCRIPTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "put_off": (_NEVER_REFUSED, ("time", "put_off")),
     "report": (_NEVER_REFUSED, ("time", "report")),
     "reports": (_NEVER_REFUSED, ("time", "reports")),
+    "conditions": (_NEVER_REFUSED, ("time", "conditions", "conditions_all")),
+    "conditions_fail": (_NEVER_REFUSED, ("time", "conditions", "conditions_fail")),
+    "conditions_probe": (_NEVER_REFUSED, ("time", "conditions", "conditions_probe")),
+    "conditions_succeed": (_NEVER_REFUSED, ("time", "conditions", "conditions_succeed")),
 }
 """Each script: whether it may be refused, and the files that it is made of."""
 

@@ -1,4 +1,4 @@
-"""A journal and a ledger in Redis or Valkey, ready to use.
+"""A journal, a ledger and the rests of targets in Redis or Valkey, ready to use.
 
 It owns the connections of one process, and what has to be true of the servers before they are
 relied on: their kind, their version, and that the user may do everything that is needed, which
@@ -16,9 +16,10 @@ from proxy.store.redis_journal import RedisJournal
 from proxy.store.redis_ledger import RedisLedger
 from proxy.store.redis_link import pack
 from proxy.store.redis_node import load_scripts
+from proxy.store.redis_rests import RedisRests
 from proxy.store.redis_sentinel import read_hello
 from proxy.store.redis_topology import Topology, find_topology
-from proxy.store.redis_trial import missing_right, try_journal, try_ledger, try_servers
+from proxy.store.redis_trial import missing_right, try_journal, try_ledger, try_rests, try_servers
 
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """Of these characters none means anything to Redis, in keys, hash tags or patterns."""
@@ -62,6 +63,7 @@ class RedisStore:
         """What an operator should know about the servers."""
         self.journal = self._journal(namespace, lease_s)
         self.ledger = self._ledger(namespace, lease_s)
+        self.rests = self._rests(namespace)
 
     def _journal(self, namespace: str, lease_s: float) -> RedisJournal:
         return RedisJournal(
@@ -83,6 +85,9 @@ class RedisStore:
             clock=self._clock,
         )
 
+    def _rests(self, namespace: str) -> RedisRests:
+        return RedisRests(calls=self._calls, scripts=self._scripts, namespace=namespace)
+
     async def start(self) -> None:
         """Look at the servers, try them and begin to listen.
 
@@ -98,6 +103,7 @@ class RedisStore:
             await try_servers(self._calls, is_cluster=self._topology.mode == "cluster")
             await try_journal(self._journal(corner, 0), self._worker, servers)
             await try_ledger(self._ledger(corner, 0), self._worker)
+            await try_rests(self._rests(corner), self._worker)
         except StoreUnavailable as error:
             self._explain(error.reason)
             raise

@@ -12,12 +12,14 @@ from collections.abc import Hashable, Mapping
 from typing import Final
 
 from proxy.errors import StoreFull
+from proxy.policy.breaker import Rule
 from proxy.policy.quotas import Ask, Kind, Limit, Use
 from proxy.relay.ports import Admission, Append, Claim, End, Identity, Outcome, Report
 from proxy.store.redis_journal import RedisJournal
 from proxy.store.redis_ledger import RedisLedger
 from proxy.store.redis_link import pack
 from proxy.store.redis_node import Carrier, Script
+from proxy.store.redis_rests import RedisRests
 from proxy.stream import Birth, Ending, Event, StreamId
 
 _KEEP_S: Final = 60.0
@@ -110,9 +112,18 @@ async def try_ledger(ledger: RedisLedger, worker: str) -> None:
     await ledger.reports()
     await ledger.retire(worker)
     await ledger.standings(admission.limits)
+    await ledger.hold_more(stream, [Limit(f"{worker}-more", _KINDS[0], 1000)], Ask(1, 1))
     await ledger.settle(stream, Use())
     await ledger.release(worker, "key", stream)
     await ledger.forget(stream, worker, "tag")
+
+
+async def try_rests(rests: RedisRests, worker: str) -> None:
+    """One target that fails, and is well again. Raises `StoreUnavailable`."""
+    await rests.fail(worker, Rule(rest_after=1), "", None)
+    await rests.probe(worker)
+    await rests.conditions()
+    await rests.succeed(worker)
 
 
 # --- what a refusal means -----------------------------------------------------------------------

@@ -25,6 +25,7 @@ from proxy.errors import (
     StreamGone,
     StreamLimitReached,
     StreamNotFound,
+    TargetsResting,
 )
 from proxy.stream import Event, StreamId
 from proxy.terminal.heard import SILENCE_S, End, Heard, Opened, data_of
@@ -42,7 +43,15 @@ _CLOSED: Final = {
     4408: "it was too slow",
 }
 _PASSING: Final = frozenset(
-    kind.code for kind in (StoreUnavailable, StoreFull, Draining, StreamLimitReached, InternalError)
+    kind.code
+    for kind in (
+        StoreUnavailable,
+        StoreFull,
+        Draining,
+        StreamLimitReached,
+        TargetsResting,
+        InternalError,
+    )
 )
 """Codes of errors that another try may not meet."""
 _STATUS: Final = {

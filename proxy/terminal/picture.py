@@ -3,6 +3,8 @@
 Owns what is said of each stream, in which order, and which columns fit into a width. What
 surprises: ages are told by this machine's clock, so they are as right as it agrees with the
 server's.
+
+This is longer than a file should be because a screen is laid out in one place.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +17,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from proxy.terminal.resting import TargetSeen, resting_lines
 from proxy.terminal.server import visible
+from proxy.terminal.words import span
 
 SORTS: Final = ("age", "rate")
 
@@ -61,6 +65,8 @@ class Look(msgspec.Struct, frozen=True):
     """None for who may not know."""
     has_more: bool
     """Whether more streams run than were looked at."""
+    resting: Sequence[TargetSeen] = ()
+    """The longest first. None are seen by who may not know."""
 
 
 Rates = Mapping[str, float]
@@ -89,15 +95,6 @@ def ordered(look: Look, pace: Rates, sort: str) -> list[StreamSeen]:
 
 
 # --- words --------------------------------------------------------------------------------------
-
-
-def span(seconds: float) -> str:
-    """In at most four characters, such as 7s, 59m, 23h or 99d."""
-    whole = max(int(seconds), 0)
-    for unit_s, unit, less_than in ((1, "s", 100), (60, "m", 100), (3600, "h", 72)):
-        if whole < unit_s * less_than:
-            return f"{whole // unit_s}{unit}"
-    return f"{whole // 86_400}d"
 
 
 def _pace(per_s: float | None) -> str:
@@ -189,13 +186,16 @@ def picture(
     trouble: str = "",
     hint: str = "",
 ) -> RenderableType:
-    """Workers above, streams below; at most `height` lines, or all there is for None."""
+    """Workers and what rests above, streams below; in `height` lines, or as many as there are."""
     workers = _workers(look, None if height is None else max(min(height // 3, height - 5), 0))
-    lines = 3 + workers.row_count  # the headline, the line between, the titles
+    resting = resting_lines(
+        look.resting, look.at, None if height is None else max(min(height // 6, height - 8), 0)
+    )
+    lines = 3 + workers.row_count + len(resting)  # the headline, the line between, the titles
     rows_max = None if height is None else max(height - lines - 1, 1)
     streams, left_out = _streams(look, pace, width, rows_max, sort)
     head = _headline(look, pace, trouble, hint)
-    return Group(head, workers, Text(""), streams, *([left_out] if left_out else []))
+    return Group(head, workers, *resting, Text(""), streams, *([left_out] if left_out else []))
 
 
 def _headline(look: Look, pace: Rates, trouble: str, hint: str) -> Text:
@@ -271,6 +271,7 @@ def as_json(look: Look, pace: Rates, sort: str) -> bytes:
         {
             "at": look.at,
             "workers": look.workers,
+            "resting": look.resting,
             "streams": [
                 {**msgspec.structs.asdict(stream), "events_per_s": pace.get(stream.id)}
                 for stream in ordered(look, pace, sort)

@@ -7,7 +7,7 @@ server that goes away is no reason to leave: the last picture stays, and says so
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -20,7 +20,16 @@ from rich.text import Text
 
 from proxy.errors import LineLost, ServerRefused, ServerUnreachable
 from proxy.terminal.keyboard import keys
-from proxy.terminal.picture import SORTS, Look, StreamSeen, WorkerSeen, as_json, picture, rates
+from proxy.terminal.picture import (
+    SORTS,
+    Look,
+    StreamSeen,
+    WorkerSeen,
+    as_json,
+    picture,
+    rates,
+)
+from proxy.terminal.resting import TargetSeen
 from proxy.terminal.server import Server, ask, open_session
 
 _OK: Final = 0
@@ -47,6 +56,10 @@ class TopWish(msgspec.Struct, frozen=True):
 class _Page(msgspec.Struct, frozen=True):
     data: list[StreamSeen]
     next: str | None = None
+
+
+class _Targets(msgspec.Struct, frozen=True):
+    data: list[TargetSeen]
 
 
 class _Workers(msgspec.Struct, frozen=True):
@@ -77,10 +90,11 @@ class _Watcher:
     async def look(self) -> Look:
         """What there is now. Raises `ServerError`."""
         workers = await self._workers() if self._is_operator else None
+        resting = await self._resting() if self._is_operator else ()
         running, has_more = await self._running()
         clock_s = time.monotonic()
         ended = await self._page(f"status=ended&limit={_ENDED}")
-        return Look(datetime.now(UTC), clock_s, running, ended.data, workers, has_more)
+        return Look(datetime.now(UTC), clock_s, running, ended.data, workers, has_more, resting)
 
     async def _workers(self) -> list[WorkerSeen] | None:
         try:
@@ -90,6 +104,14 @@ class _Watcher:
                 raise
             self._is_operator = False
             return None
+
+    async def _resting(self) -> Sequence[TargetSeen]:
+        try:
+            return (await ask(self._session, self._server, "/v1/targets", _Targets)).data
+        except ServerRefused as refused:
+            if refused.answered != 404:
+                raise
+            return ()  # it is older than this
 
     async def _running(self) -> tuple[list[StreamSeen], bool]:
         found: list[StreamSeen] = []

@@ -18,7 +18,8 @@ from proxy.upstream.remote import RemoteProvider, Said
 from proxy.wire.passages import COUNT_TOKENS
 
 _NO_KEY = "none"
-"""Without one the SDK would look for credentials in files and on the network. It is not sent."""
+"""Without one the SDK would look for credentials in files and on the network. It is not sent: see
+`remote`, which knows the header for the true one."""
 
 
 class _Error(msgspec.Struct):
@@ -50,9 +51,8 @@ class AnthropicProvider(RemoteProvider):
 
     def __init__(self, name: str, settings: config.AnthropicProvider) -> None:
         super().__init__(name, settings)
-        self._is_keyless = settings.api_key is None
         self._client = anthropic.AsyncAnthropic(
-            api_key=settings.api_key.reveal() if settings.api_key else _NO_KEY,
+            api_key=_NO_KEY,
             base_url=settings.base_url,
             timeout=None,  # deadlines are the transport's and the producer's
             max_retries=0,
@@ -66,8 +66,7 @@ class AnthropicProvider(RemoteProvider):
         self, path: str, content: bytes | None, headers: Mapping[str, str]
     ) -> httpx2.Response:
         sent: dict[str, str | anthropic.Omit] = dict(headers)
-        if self._is_keyless:
-            sent.setdefault("authorization", anthropic.Omit())
+        sent.setdefault("authorization", anthropic.Omit())
         options: anthropic.RequestOptions = {"headers": sent}
         kind = anthropic.AsyncStream[object]
         answer: object

@@ -1,7 +1,8 @@
 """HTTP under the SDKs: their requests go out over aiohttp, answers come back unread and bounded.
 
 Owns connections, the connect deadline, and every byte that a provider sends. It never follows a
-redirect, repeats a POST, keeps a cookie, asks the environment for a proxy, or decompresses.
+redirect, repeats a POST, keeps a cookie, asks the environment for a proxy, or decompresses. A proxy
+is the config's.
 
 What surprises: the SDKs bring an aiohttp transport of their own, and it is not used. Its cookie
 jar cannot be turned off, openai's copy calls a connection that breaks before the answer a connect
@@ -103,11 +104,17 @@ class Transport(httpx2.AsyncBaseTransport):
     """
 
     def __init__(
-        self, *, connect_s: float, secrets: Sequence[str], ssl_context: ssl.SSLContext | None
+        self,
+        *,
+        connect_s: float,
+        secrets: Sequence[str],
+        ssl_context: ssl.SSLContext | None,
+        proxy: str | None = None,
     ) -> None:
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_s)
         self._secrets = [secret.encode() for secret in secrets]
         self._ssl_context = ssl_context
+        self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -120,6 +127,7 @@ class Transport(httpx2.AsyncBaseTransport):
                 headers=CIMultiDict(request.headers.multi_items()),
                 data=io.BytesIO(request.content) if request.content else None,
                 allow_redirects=False,
+                proxy=self._proxy,
             )
         except aiohttp.ClientError as error:
             raise _mapped(error) from error
@@ -190,6 +198,10 @@ def _mapped(error: aiohttp.ClientError) -> httpx2.TransportError:
     match error:
         case aiohttp.ConnectionTimeoutError():
             return httpx2.ConnectTimeout("no connection in time")
+        case aiohttp.ClientHttpProxyError():
+            return httpx2.ConnectError(f"its proxy answers with status {error.status}")
+        case aiohttp.ClientProxyConnectionError():
+            return httpx2.ConnectError("no connection to its proxy can be made")
         case aiohttp.ClientConnectorDNSError():
             return httpx2.ConnectError("its name cannot be resolved")
         case aiohttp.ClientConnectorCertificateError():

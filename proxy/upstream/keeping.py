@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from proxy.relay.ports import Place, UpstreamRequest
+from proxy.relay.ports import Place
 from proxy.stream import STREAM_ID_PATTERN, Frame
 from proxy.wire.responses import OpenAIResponses
 
@@ -42,12 +42,12 @@ def stream_named(headers: Mapping[str, str]) -> str | None:
     return name if STREAM_ID_PATTERN.fullmatch(name) else None
 
 
-def is_background(request: UpstreamRequest) -> bool:
-    """Whether OpenAI is to make the answer even if nobody listens."""
-    if request.dialect != OpenAIResponses.name or b'"background"' not in request.body:
+def is_background(dialect: str, content: bytes) -> bool:
+    """Whether OpenAI is asked to make the answer even if nobody listens."""
+    if dialect != OpenAIResponses.name or b'"background"' not in content:
         return False
     try:
-        asked = msgspec.json.decode(request.body, type=_Asked)
+        asked = msgspec.json.decode(content, type=_Asked)
     except msgspec.DecodeError:
         return False
     return asked.background is True and asked.store is not False

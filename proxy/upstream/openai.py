@@ -17,7 +17,7 @@ from proxy.upstream.remote import RemoteProvider, Said
 from proxy.wire.passages import EMBEDDINGS
 
 _NO_KEY = "none"
-"""For the SDK, which wants one; it is not sent."""
+"""For the SDK, which wants one. It is not sent: see `remote`, which knows the header for it."""
 
 
 class _Error(msgspec.Struct):
@@ -53,9 +53,8 @@ class OpenAIProvider(RemoteProvider):
     def __init__(self, name: str, settings: config.OpenAIProvider) -> None:
         super().__init__(name, settings)
         self.dialects = settings.asked_in
-        self._is_keyless = settings.api_key is None
         self._client = openai.AsyncOpenAI(
-            api_key=settings.api_key.reveal() if settings.api_key else _NO_KEY,
+            api_key=_NO_KEY,
             base_url=settings.base_url,
             timeout=None,  # deadlines are the transport's and the producer's
             max_retries=0,
@@ -69,8 +68,7 @@ class OpenAIProvider(RemoteProvider):
         self, path: str, content: bytes | None, headers: Mapping[str, str]
     ) -> httpx2.Response:
         sent: dict[str, str | openai.Omit] = dict(headers)
-        if self._is_keyless:
-            sent.setdefault("authorization", openai.Omit())
+        sent.setdefault("authorization", openai.Omit())
         options: openai.RequestOptions = {"headers": sent}
         kind = openai.AsyncStream[object]
         answer: object

@@ -7,19 +7,18 @@ A connection that breaks before the status is `ProviderUnreachable`; afterwards,
 it is `ProviderTruncated`.
 """
 
-import email.utils
-import math
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import ClassVar, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode
 
 import httpx2
 import msgspec
 
 from proxy import config
+from proxy.config.reaching import MODEL
 from proxy.errors import (
     ProviderError,
     ProviderGarbled,
@@ -28,9 +27,10 @@ from proxy.errors import (
     ProviderTruncated,
     ProviderUnreachable,
 )
-from proxy.observe import Peer
+from proxy.policy.breaker import Rule
 from proxy.relay.ports import Deadlines, Kept, Patience, Place, ProviderModel, UpstreamRequest
 from proxy.stream import Frame
+from proxy.upstream.account import credential, peer, secrets, ssl_context
 from proxy.upstream.http import Body, Transport, read_bounded
 from proxy.upstream.keeping import (
     cancel_of,
@@ -39,9 +39,9 @@ from proxy.upstream.keeping import (
     rest_of,
     stream_named,
 )
+from proxy.upstream.retry_after import retry_after_s
+from proxy.wire.json_text import read_body, write_object
 
-_RETRY_AFTER_S_MAX = 86_400.0
-"""Chosen: nobody plans a retry further ahead than a day."""
 _MODELS_BYTES_MAX = 4 * 1024 * 1024
 """Chosen: the longest lists known, of a few hundred models, take some 300 KiB."""
 _MODELS_MAX = 1000
@@ -50,8 +50,6 @@ _MESSAGE_CHARS_MAX = 1000
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _SENDABLE = re.compile(r"[\t\x20-\x7e]*")
 """A header's value that every server takes."""
-_SECRET_CHARS_MIN = 8
-"""Chosen: shorter values are placeholders, and would be found in any text."""
 
 
 class Said(NamedTuple):
@@ -75,19 +73,27 @@ class RemoteProvider:
     def __init__(self, name: str, settings: config.RemoteProvider) -> None:
         self.name = name
         self.dialects: Sequence[str] = tuple(self.ask_paths)
-        self.peer = _peer(settings)
-        self.patience = Patience()
+        self.peer = peer(settings)
+        self.rest = Rule(settings.rest_after, settings.rest_s, settings.rest_max_s)
         self.deadlines = Deadlines(
             settings.connect_s, settings.first_event_s, settings.idle_s, settings.total_s
         )
+        self.patience = Patience(settings.retries, settings.retry_wait_s)
+        self.may_leave_out_terminator = settings.terminator == "optional"
         self._may_resume = settings.resumes == "auto"
-        self._own_headers = {key.lower(): value.reveal() for key, value in settings.headers.items()}
-        is_tls = settings.base_url.startswith("https:")
+        self._own_headers = credential(settings) | {
+            key.lower(): value.reveal() for key, value in settings.headers.items()
+        }
+        self._base_url = settings.base_url.rstrip("/")
+        self._query = urlencode(settings.query, quote_via=quote)
+        self._own_fields = settings.body
+        proxy_url = settings.proxy.reveal() if settings.proxy else None
         self._http = httpx2.AsyncClient(
             transport=Transport(
                 connect_s=settings.connect_s,
-                secrets=_secrets(settings),
-                ssl_context=httpx2.create_ssl_context() if is_tls else None,
+                secrets=secrets(settings),
+                ssl_context=ssl_context(settings, proxy_url),
+                proxy=proxy_url,
             ),
             follow_redirects=False,
             trust_env=False,
@@ -107,14 +113,18 @@ class RemoteProvider:
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterable[bytes]]:
         """See `Provider.stream`."""
         assert request.dialect in self.dialects, "a provider is asked in its own dialects only"
-        headers = self._headers("text/event-stream", request.headers)
-        response = await self._send(self.ask_paths[request.dialect], request.body, headers)
+        content_type = "application/json" if request.is_whole else "text/event-stream"
+        headers = self._headers(content_type, request.headers)
+        path = self._path(self.ask_paths[request.dialect], request.model)
+        content = self._with_own_fields(request.body)
+        response = await self._send(path, content, headers)
         body = _body(response)
-        name = stream_named(response.headers)
         try:
-            _check(body, "text/event-stream", "an event stream")
-            is_kept = self._may_resume and (name is not None or is_background(request))
-            yield Kept(body, self, name or "") if is_kept else body
+            _check(body, content_type, "JSON" if request.is_whole else "an event stream")
+            name = stream_named(response.headers)
+            is_kept = name is not None or is_background(request.dialect, content)
+            may_resume = self._may_resume and not request.is_whole
+            yield Kept(body, self, name or "") if is_kept and may_resume else body
             await body.linger()
         finally:
             body.close()
@@ -130,7 +140,7 @@ class RemoteProvider:
         """See `Keeper.resume`."""
         path, told = rest_of(name, place)
         headers = {**self._headers("text/event-stream", request.headers), **told}
-        response = await self._send(self.root + path, None, headers)
+        response = await self._send(self._path(self.root + path, request.model), None, headers)
         body = _body(response)
         try:
             if response.status_code == HTTPStatus.NO_CONTENT:
@@ -144,7 +154,8 @@ class RemoteProvider:
     async def cancel(self, request: UpstreamRequest, name: str) -> None:
         """See `Keeper.cancel`."""
         headers = self._headers("application/json", request.headers)
-        _body(await self._send(self.root + cancel_of(name), b"", headers)).close()
+        path = self._path(self.root + cancel_of(name), request.model)
+        _body(await self._send(path, b"", headers)).close()
 
     @asynccontextmanager
     async def fetch(
@@ -152,7 +163,8 @@ class RemoteProvider:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Provider.fetch`."""
         headers = self._headers("application/json", request.headers)
-        body = _body(await self._send(self.passages[passage], request.body, headers))
+        path = self._path(self.passages[passage], request.model)
+        body = _body(await self._send(path, request.body, headers))
         try:
             _check(body, "application/json", "JSON")
             yield body
@@ -160,8 +172,11 @@ class RemoteProvider:
             body.close()
 
     async def models(self) -> Sequence[ProviderModel]:
-        """See `Provider.models`. The first thousand."""
-        body = _body(await self._send(self.models_path, None, self._headers("application/json")))
+        """See `Provider.models`. The first thousand; none where each model has its own address."""
+        if MODEL in self._base_url:
+            return ()
+        path, headers = self._path(self.models_path), self._headers("application/json")
+        body = _body(await self._send(path, None, headers))
         try:
             raw = await read_bounded(body, _MODELS_BYTES_MAX)
         finally:
@@ -192,6 +207,24 @@ class RemoteProvider:
     def _read_models(self, raw: bytes) -> Sequence[ProviderModel]:
         """The models of a list in the provider's form. Raises `msgspec.DecodeError`."""
         raise NotImplementedError
+
+    def _path(self, path: str, model: str = "") -> str:
+        """Where to ask, with the config's query; whole where the model is in the address.
+
+        Raises `ProviderRefused` for a name of dots, which would lead out of its place there.
+        """
+        if MODEL in self._base_url:
+            if not model.strip("."):
+                raise ProviderRefused(self.name, 404, code="model_not_found")
+            path = self._base_url.replace(MODEL, quote(model, safe="")) + path
+        if self._query:
+            path += f"{'&' if '?' in path else '?'}{self._query}"
+        return path
+
+    def _with_own_fields(self, content: bytes) -> bytes:
+        if not self._own_fields:
+            return content
+        return write_object({**read_body(content), **self._own_fields})
 
     def _headers(self, accept: str, passed_on: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
         """On top of the SDK's own: the config's, over them the client's, over all what must be."""
@@ -235,51 +268,6 @@ class RemoteProvider:
                 # anthropic's SDK takes every exception for a broken connection, a bug too
                 assert cause is not None, "an SDK names the cause of a broken connection"
                 raise cause
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """When the provider wants to be asked again, in seconds from its answer; None if unsaid.
-
-    A date is compared with the provider's own ``Date``, so that no clock of ours takes part.
-    """
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) * unit_s
-        except ValueError:
-            continue
-        if not math.isnan(seconds):
-            return _bounded(seconds)
-    until, now = _seconds(headers.get("retry-after")), _seconds(headers.get("date"))
-    return None if until is None or now is None else _bounded(until - now)
-
-
-def _seconds(date: str | None) -> float | None:
-    parsed = email.utils.parsedate_tz(date) if date else None
-    try:
-        return float(email.utils.mktime_tz(parsed)) if parsed else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _bounded(seconds: float) -> float:
-    return min(max(seconds, 0.0), _RETRY_AFTER_S_MAX)
-
-
-def _peer(settings: config.RemoteProvider) -> Peer:
-    url = urlsplit(settings.base_url)
-    try:
-        port = url.port or (443 if url.scheme == "https" else 80)
-    except ValueError:  # beyond 65535: nothing will ever answer there
-        port = 0
-    return Peer(settings.kind, url.hostname or "", port)
-
-
-def _secrets(settings: config.RemoteProvider) -> list[str]:
-    """What must not come back to a client in an error."""
-    values = [settings.api_key] if settings.api_key else []
-    values += [value for value in settings.headers.values() if value.source]
-    words = [word for value in values for word in value.reveal().split()]
-    return [word for word in words if len(word) >= _SECRET_CHARS_MIN]
 
 
 def _body(response: httpx2.Response) -> Body:

@@ -2,10 +2,10 @@
 
 For the demo, for tests and for load: no network, no clock but the event loop's, one timer for each
 event. A recording is a file of raw provider bytes, ``NAME.chat.sse``, ``NAME.responses.sse`` or
-``NAME.messages.sse``; or of what passes, ``NAME.embeddings.json`` or ``NAME.count_tokens.json``,
-which is one event. The target's model is the NAME. What surprises: an event is due at a moment,
-not after a pause, so a reader that was held up gets what it missed at once, as it would from a
-network.
+``NAME.messages.sse``; or of what is not streamed, ``NAME.chat.json``, ``NAME.embeddings.json`` and
+so on, which is one event. The target's model is the NAME. What surprises: an event is due at a
+moment, not after a pause, so a reader that was held up gets what it missed at once, as it would
+from a network.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ import msgspec
 from proxy import config
 from proxy.errors import ConfigInvalid, ProviderRefused, ProviderTruncated
 from proxy.observe import Peer
+from proxy.policy.breaker import Rule
 from proxy.relay.ports import Deadlines, Kept, Patience, Place, ProviderModel, UpstreamRequest
 from proxy.stream import Frame
 from proxy.upstream.faults import FAULTS, Faults
@@ -33,6 +34,11 @@ _SUFFIXES = {
     "openai.chat": ".chat.sse",
     "openai.responses": ".responses.sse",
     "anthropic.messages": ".messages.sse",
+}
+_WHOLE = "whole "
+"""Before a dialect: its answers in one piece."""
+_WHOLE_SUFFIXES = {
+    _WHOLE + dialect: suffix.replace(".sse", ".json") for dialect, suffix in _SUFFIXES.items()
 }
 _PASSAGE_SUFFIXES = {passage.name: f".{passage.name}.json" for passage in PASSAGES}
 _BLOCK = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)|.+", re.DOTALL)
@@ -81,12 +87,14 @@ class ScriptedProvider:
         self.name = name
         self.dialects = tuple(_SUFFIXES)
         self.peer = Peer(settings.kind)
-        self.patience = Patience()
+        self.rest = Rule(settings.rest_after, settings.rest_s, settings.rest_max_s)
         self.deadlines = Deadlines(
             first_event_s=settings.first_event_s,
             idle_s=settings.idle_s,
             total_s=settings.total_s,
         )
+        self.patience = Patience(settings.retries, settings.retry_wait_s)
+        self.may_leave_out_terminator = settings.terminator == "optional"
         self._settings = settings
         self._pause_s = 1 / settings.events_per_s if settings.events_per_s else 0.0
         self._recordings = dict(_read_recordings(name, settings))
@@ -103,8 +111,9 @@ class ScriptedProvider:
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterable[bytes]]:
         """See `Provider.stream`."""
-        async with self._answer(request.dialect, request) as playing:
-            if self._settings.resumes:
+        kind = _WHOLE + request.dialect if request.is_whole else request.dialect
+        async with self._answer(kind, request) as playing:
+            if self._settings.resumes and not request.is_whole:
                 begun_at = asyncio.get_running_loop().time() + self._settings.start_s
                 yield Kept(playing, self, _write_name(_Name(begun_at)))
             else:
@@ -212,11 +221,11 @@ def _read_recordings(
                     events = split_events(file.read_bytes())
                     recording = _Recording(events, FAULTS[dialect])
                     yield (dialect, file.name.removesuffix(suffix)), recording
-            for passage, suffix in _PASSAGE_SUFFIXES.items():
+            for kind, suffix in (_PASSAGE_SUFFIXES | _WHOLE_SUFFIXES).items():
                 if file.name.endswith(suffix):
                     is_empty = False
                     recording = _Recording([file.read_bytes()], FAULTS["openai.chat"])
-                    yield (passage, file.name.removesuffix(suffix)), recording
+                    yield (kind, file.name.removesuffix(suffix)), recording
     except OSError as error:
         raise ConfigInvalid((f"{where}: {folder} cannot be read: {error.strerror}",)) from error
     if is_empty:

@@ -4,7 +4,7 @@ Dialects do not know each other. All state of an answer in the making lives in o
 at its producer; a reader needs none, because the journal holds final bytes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -40,6 +40,14 @@ class SoFar(NamedTuple):
     """Of its newest event."""
     events: Sequence[Event]
     """Its events; of a long one whose producer is dead perhaps only the first."""
+
+
+class Continuing(NamedTuple):
+    """A request for the rest of an answer."""
+
+    ask: Ask
+    is_prefilled: bool
+    """Whether the text so far is the beginning of what is asked for; else it is told to go on."""
 
 
 class Bounded(NamedTuple):
@@ -82,6 +90,14 @@ class Translator(Protocol):
         """
         ...
 
+    def end_of_body(self) -> Sequence[Frame]:
+        """The provider's bytes have ended in good order, without a terminator: what is missing.
+
+        Called where its config allows that, in place of a failure. It is complete then. Raises
+        `ProviderTruncated` if nothing has said that the answer is whole.
+        """
+        ...
+
 
 class Dialect(Protocol):
     """A wire language of answers."""
@@ -118,6 +134,14 @@ class Dialect(Protocol):
         """For one answer of a provider that speaks this dialect too."""
         ...
 
+    def whole_body(self, ask: Ask, model: str) -> bytes:
+        """As `upstream_body`, for an answer in one piece, which the client has asked for."""
+        ...
+
+    def whole_translator(self, ask: Ask) -> Translator:
+        """For one such answer. It becomes one event, as it is."""
+        ...
+
     def answer_id(self, frame: Frame) -> str | None:
         """The name that the provider gives its answer in this frame, if clients ask by it.
 
@@ -141,10 +165,11 @@ class Dialect(Protocol):
         """What the provider says of its answer. Looks at a few events at both ends."""
         ...
 
-    def fold(self, events: Iterable[Event]) -> bytes:
+    def fold(self, events: Sequence[Event]) -> bytes:
         """The answer so far, as the one JSON object that an unstreamed call would give.
 
-        Events that say how a stream failed are not part of the answer.
+        If such a call gave it, it is the provider's own, byte for byte. Events that say how a
+        stream failed are not part of the answer.
         """
         ...
 
@@ -165,6 +190,25 @@ class Dialect(Protocol):
         """For one answer of a provider that speaks this dialect, to a client that does not."""
         ...
 
-    def telling(self, making: Making) -> Telling:
-        """For one answer to a client that speaks this dialect, of a provider that does not."""
+    def telling(self, making: Making, so_far: Sequence[Event] = ()) -> Telling:
+        """For one answer to a client that speaks this dialect, of a provider that does not.
+
+        Where another provider goes on with it, `so_far` is all that the client was told of it: its
+        ids stay, and text goes on in the part that is open. Raises `CannotContinue` where what is
+        open is neither text nor can be closed.
+        """
+        ...
+
+    # --- going on with an answer: see `wire.taking_up` ----------------------------------------
+
+    def indivisible(self, ask: Ask) -> str | None:
+        """The field that asks for an answer that one model has to make; None if none does."""
+        ...
+
+    def continuing(self, ask: Ask, model: str, said: str, prefill: bool | None) -> Continuing:
+        """`ask`, of this dialect, after an answer has begun with the text `said`.
+
+        Every message of the client's keeps its bytes. `prefill` as in `wire.taking_up`; where the
+        request forbids it, it is not done.
+        """
         ...

@@ -52,7 +52,8 @@ class Parser:
         self.last_id = b""
         """The id of the newest event that had one, as it came."""
         self._names: dict[bytes, str] = {}
-        self._failure: ProviderGarbled | None = None
+        self.failure: ProviderGarbled | None = None
+        """What `feed` still owes, or has raised: no more frames will come."""
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """The frames that `chunk` finishes.
@@ -60,26 +61,27 @@ class Parser:
         Raises `ProviderGarbled`; if the same chunk has finished frames before that point,
         returns those, and raises when next called.
         """
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         frames: list[Frame] = []
         try:
             self._cut(chunk, frames)
         except ProviderGarbled as failure:
-            self._failure = failure
+            self.failure = failure
             self._held.clear()
             if not frames:
                 raise
         return frames
 
-    def finish(self) -> None:
-        """The bytes have ended. An event without its blank line never was one.
+    def finish(self) -> Sequence[Frame]:
+        """The bytes have ended, and finish no frame: an event without its blank line is none.
 
         Raises the `ProviderGarbled` that `feed` still owes.
         """
         self._held.clear()
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
+        return ()
 
     def _cut(self, chunk: bytes, frames: list[Frame]) -> None:
         if not self._is_plain or _CR in chunk:

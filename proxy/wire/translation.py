@@ -43,8 +43,17 @@ class Translation:
 
     def hear(self, frame: Frame) -> Sequence[Frame]:
         """See `Translator`. Raises `ProviderUntranslatable` too."""
+        self._heard.hear(frame)
+        return self._told(frame)
+
+    def end_of_body(self) -> Sequence[Frame]:
+        """See `Translator`: the client is told what the terminator would have told it."""
+        (terminator,) = self._heard.end_of_body()
+        return self._told(terminator)
+
+    def _told(self, frame: Frame) -> Sequence[Frame]:
+        """What the client gets of a frame that was heard."""
         heard, tell = self._heard, self._telling.tell
-        heard.hear(frame)
         told: list[Frame] = []
         for step in self._hearing.hear(frame):
             told += tell(step)

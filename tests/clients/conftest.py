@@ -21,12 +21,16 @@ _OTHER = '[keys.other]\nsecret = "env:OTHER_KEY"\nmodels = ["known"]\n'
 _ENV = {"APP_KEY": APP_KEY, "OTHER_KEY": OTHER_KEY, "UPSTREAM_KEY": UPSTREAM_KEY}
 
 
+_ONE_TRY: dict[str, float] = {"retries": 0, "rest_after": 0}
+"""What fails here is to be seen as it is, each time."""
+
+
 def providers(name: str, url: str, **settings: float) -> str:
     """`url` as an OpenAI, in both its languages, and as an Anthropic.
 
     Models `NAME.openai/*`, `NAME.responses/*` and `NAME.anthropic/*`.
     """
-    told = "\n".join(f"{key} = {value}" for key, value in settings.items())
+    told = "\n".join(f"{key} = {value}" for key, value in (_ONE_TRY | settings).items())
     return "".join(
         f"""
 [providers."{name}.{kind}"]

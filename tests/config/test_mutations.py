@@ -66,6 +66,8 @@ SCRAPS = st.sampled_from(
         "price.input = 0.1",
         'targets = [{to = "demo/demo", price = {input = 1, output = 2}}]',
         "targets = [{to = 1}]",
+        'targets = [{to = "demo/a", weight = 0, parameters = {x = nan, stream = 1}}, 3, "x"]',
+        'strategy = "weighted"',
         'models = ["*", "gpt-*"]',
         "optional = true",
         "= 1",

@@ -21,7 +21,7 @@ from proxy.config import (
 from proxy.errors import ConfigInvalid
 from proxy.policy.keys import Key, Keyring, Role, digest, new_secret
 from proxy.policy.quotas import Kind, Limit
-from proxy.policy.routes import Route, Target
+from proxy.policy.routes import Route, Strategy, Target, Unstreamed
 from proxy.stream import Detach, Price
 
 SECRET = "a secret of many chars"
@@ -96,9 +96,63 @@ def test_models_become_routes_in_the_order_of_the_file() -> None:
     )
 
     assert config.models == (
-        Route("fast", Target("a", "some/model")),
-        Route("x-*", Target("a", "*")),
+        Route("fast", (Target("a", "some/model"),)),
+        Route("x-*", (Target("a", "*"),)),
     )
+
+
+def test_a_route_has_what_its_model_and_its_targets_say() -> None:
+    config = read(
+        """
+        [providers.a]
+        kind = "scripted"
+        [providers.b]
+        kind = "openai"
+        api_key = "env:NOPE"
+        optional = true
+        [models.fast]
+        targets = [
+            {to = "a/one", weight = 3, parameters = {top_p = 0.5, stop = ["x"]}, prefill = true},
+            "b/one",
+            {to = "a/two", price = {input = 1, output = 2}, silent_tokens_per_s = 0},
+        ]
+        strategy = "weighted"
+        continue_after_failure = true
+        unstreamed = "direct"
+        silent_tokens_per_s = 7
+        price = {input = 3, output = 4}
+        [models.gone]
+        targets = ["b/x", "b/y"]
+        """
+    )
+
+    (route,) = config.models
+    one, two = route.targets
+    assert (route.strategy, route.unstreamed) == (Strategy.WEIGHTED, Unstreamed.DIRECT)
+    assert route.continue_after_failure
+    assert (one.name, one.weight, one.prefill, one.silent_tokens_per_s) == ("a/one", 3, True, 7)
+    assert {name: bytes(value) for name, value in one.parameters.items()} == {
+        "top_p": b"0.5",
+        "stop": b'["x"]',
+    }
+    assert one.price == Price(3_000_000, 3_000_000, 4_000_000, 4_000_000)
+    assert (two.name, two.weight, two.prefill, two.silent_tokens_per_s) == ("a/two", 1, None, 0)
+    assert two.price == Price(1_000_000, 1_000_000, 2_000_000, 2_000_000)
+    assert [(off.name, off.reason) for off in config.off][1:] == [("gone", "provider b is off")]
+
+
+def test_targets_that_are_perhaps_not_meant_are_warned_of() -> None:
+    head = "[providers.a]\nkind = 'scripted'\n[models.m]\n"
+    weights = "targets = ['a/x', {to = 'a/y', weight = 2}]\n"
+
+    assert read(f"{head}{weights}strategy = 'least_busy'").warnings == ()
+    (unused,) = read(f"{head}{weights}").warnings
+    (twice,) = read(f"{head}targets = ['a/x', 'a/x']").warnings
+    (alone,) = read(f"{head}targets = ['a/x']\ncontinue_after_failure = true").warnings
+
+    assert unused.startswith("line 4: [models.m] targets: has weights, which strategy")
+    assert twice.startswith("line 4: [models.m] targets: names a target twice")
+    assert alone.startswith("line 5: [models.m] continue_after_failure: has one target")
 
 
 def test_keys_are_kept_as_digests() -> None:
@@ -371,12 +425,11 @@ def test_a_create_is_under_the_limits_of_its_key_of_everybody_and_of_its_provide
 
 
 def test_prices_are_micro_dollars_to_the_digit_and_a_targets_own_wins() -> None:
-    cheap, dear, free = read(QUOTAS).models
+    cheap, dear, free = [model.targets[0] for model in read(QUOTAS).models]
 
-    assert cheap.target.price == Price(100_000, 25_000, 12_345_678, 12_345_678)
-    assert dear.target.price == Price(3_000_000, 3_000_000, 15_000_000, 20_000_000, 6_000_000)
-    assert free.target.price == Price(0, 0, 0, 0)
-    assert cheap.serve("cheap") == cheap.target
+    assert cheap.price == Price(100_000, 25_000, 12_345_678, 12_345_678)
+    assert dear.price == Price(3_000_000, 3_000_000, 15_000_000, 20_000_000, 6_000_000)
+    assert free.price == Price(0, 0, 0, 0)
 
 
 @given(st.integers(1, 10**15))

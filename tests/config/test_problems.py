@@ -98,6 +98,10 @@ STREAMS = [
 ]
 
 PROVIDERS = [
+    (
+        '[providers.x]\nkind = "scripted"\nrest_s = 130',
+        "providers.x] rest_s: must be at most rest_max_s, which is 120",
+    ),
     ("[providers.a]", 'line 1: [providers.a]: kind is missing; it must be one of "anthropic"'),
     (
         '[providers.a]\nkind = "opena"',
@@ -148,12 +152,16 @@ PROVIDERS = [
 
 MODELS = [
     ("[models.a]", "line 1: [models.a]: targets is missing; it must be a list"),
-    ('[models.a]\ntargets = "openai/a"', 'must be a list of one "provider/model", such as'),
-    ("[models.a]\ntargets = []", 'must be a list of one "provider/model", such as'),
-    ("[models.a]\ntargets = [1]", 'must be a list of one "provider/model", such as'),
-    ('[models.a]\ntargets = ["openai"]', 'must be a list of one "provider/model", such as'),
-    ('[models.a]\ntargets = ["/x"]', 'must be a list of one "provider/model", such as'),
-    ('[models.a]\ntargets = ["a/b", "c/d"]', "failover is not available in this version"),
+    ('[models.a]\ntargets = "openai/a"', 'must be a list of "provider/model", such as'),
+    ("[models.a]\ntargets = []", 'must be a list of "provider/model", such as'),
+    (f"[models.a]\ntargets = [{'1, ' * 21}]", "{to = ...}; 20 at most"),
+    ("[models.a]\ntargets = [1]", 'targets: entry 1 must be a "provider/model", such as'),
+    ('[models.a]\ntargets = ["openai"]', 'targets: entry 1 must be a "provider/model"'),
+    ('[models.a]\ntargets = ["/x"]', 'targets: entry 1 must be a "provider/model", such as'),
+    (f'{OPENAI}[models.a]\ntargets = ["openai/a", "x y/z"]', "targets: entry 2 must be a"),
+    (f'{OPENAI}[models.a]\ntargets = ["openai/a", "opena/x"]', 'did you mean "openai"?'),
+    (f'{OPENAI}[models.a]\ntargets = ["openai/a"]\nstrategy = "weigted"', 'mean "weighted"?'),
+    (f'{OPENAI}[models.a]\ntargets = ["openai/a"]\nunstreamed = 1', 'one of "fold", "direct"'),
     (f'{OPENAI}[models.a]\ntargets = ["opena/x"]', 'not configured; did you mean "openai"?'),
     ('[models.a]\ntargets = ["x/y"]', "line 2: [models.a] targets: its provider is not conf"),
     (f'{OPENAI}[models.a]\ntargets = ["openai/*"]', "has a *, but the name a has none that it"),
@@ -265,16 +273,29 @@ def test_a_price_is_input_and_output_in_usd(written: str, expected: str) -> None
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ('{to = "demo/m", price = 1}', "[models.m] targets: must be a table, such as {input"),
+        ('{to = "demo/m", price = 1}', "[models.m] targets.price: must be a table, such as {inp"),
         (
             '{to = "demo/m", prise = 1}',
-            '[models.m] targets: must be a list of one "provider/model"',
+            '[models.m] targets: entry 1 has an unknown key; did you mean "price"?',
         ),
-        ("{price = {input = 1, output = 1}}", "[models.m] targets: must be a list of one"),
-        ('{to = "demo"}', "[models.m] targets: must be a list of one"),
+        ("{price = {input = 1, output = 1}}", '[models.m] targets: entry 1 must be a "provider/'),
+        ('{to = "demo"}', '[models.m] targets: entry 1 must be a "provider/model", such as'),
+        ('{to = "demo/m", weight = 0}', "entry 1 has a weight that must be a whole number from 1"),
+        ('{to = "demo/m", prefill = 1}', "entry 1 has a prefill that must be true or false"),
+        ('{to = "demo/m", parameters = 1}', "entry 1 has parameters that must be a table of at"),
+        (
+            '{to = "demo/m", parameters = {n = 2, stream = false}}',
+            "entry 1 has parameters that a target cannot set: n, stream",
+        ),
+        (
+            '{to = "demo/m", parameters = {"top p" = 1}}',
+            "entry 1 has a parameter whose name is not of letters, digits and _",
+        ),
+        ('{to = "demo/m", parameters = {top_p = nan}}', "entry 1 has a parameter that is no JSON"),
+        ('{to = "demo/m", parameters = {at = [2027-01-01]}}', "has a parameter that is no JSON"),
     ],
 )
-def test_a_target_with_a_price_of_its_own_is_a_table(target: str, expected: str) -> None:
+def test_a_target_with_more_than_its_name_is_a_table(target: str, expected: str) -> None:
     (problem,) = problems(f"{SCRIPTED}[models.m]\ntargets = [{target}]")
 
     assert expected in problem

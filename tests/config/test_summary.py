@@ -35,6 +35,12 @@ targets = ["a/*"]
 price = {input = 2.5, cached_input = 1, output = 10.123456}
 [models.claude]
 targets = ["b/claude"]
+[models.both]
+targets = ["a/x", {to = "d/y", parameters = {top_p = 0.5}}]
+continue_after_failure = true
+[models.shared]
+targets = ["b/claude", {to = "a/x", weight = 3}, "d/y"]
+strategy = "weighted"
 [quotas.team]
 requests_per_minute = 60
 usd_per_day = 0.5
@@ -86,6 +92,8 @@ providers
   b  off: B is not set
 models
   gpt-*   a/*, USD for a million tokens: 2.5 in, 10.123456 out, 1 cached
+  both    first a/x; then d/y with top_p; goes on after a failure
+  shared  by chance: 3 of 4 a/x; 1 of 4 d/y
   claude  off: provider b is off
 quotas
   team   60 requests a minute, 0.5 USD a day, 100 tokens an answer, models gpt-*, \

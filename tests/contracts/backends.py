@@ -21,9 +21,11 @@ from proxy.relay.ports import (
     Outcome,
     Receipt,
     Report,
+    Rests,
     Ring,
 )
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
+from proxy.store.memory_rests import MemoryRests
 from proxy.store.redis_link import Endpoint, Reply, pack
 from proxy.store.redis_store import open_redis
 from proxy.stream import Birth, Detach, Ending, Event, StreamId, new_stream_id
@@ -39,6 +41,7 @@ class Process(NamedTuple):
 
     journal: Journal
     ledger: Ledger
+    rests: Rests
 
 
 class Backend(Protocol):
@@ -64,7 +67,8 @@ class MemoryBackend:
 
     @asynccontextmanager
     async def process(self, *, lease_s: float = LONG_S) -> AsyncIterator[Process]:
-        yield Process(MemoryJournal(self.store, lease_s), MemoryLedger(self.store, lease_s))
+        journal, ledger = MemoryJournal(self.store, lease_s), MemoryLedger(self.store, lease_s)
+        yield Process(journal, ledger, MemoryRests(self.store))
 
     async def pass_time(self, seconds: float) -> None:
         self.clock.time += seconds
@@ -86,7 +90,7 @@ class RedisBackend:
             clock=WallClock(),
         )
         try:
-            yield Process(store.journal, store.ledger)
+            yield Process(store.journal, store.ledger, store.rests)
         finally:
             await store.close()
 

@@ -176,6 +176,82 @@ def test_a_stream_that_was_settled_before_it_held_anything_is_no_harm(backend: B
     run(test)
 
 
+# --- what another provider's limits let through ---------------------------------------------------
+
+FIRST_TOKENS = Limit("provider:one", Kind.TOKENS_PER_DAY, 1000)
+SECOND_STREAMS = Limit("provider:two", Kind.CONCURRENT_STREAMS, 2)
+SECOND_DOLLARS = Limit("provider:two", Kind.USD_PER_DAY, 1000)
+SECOND = (SECOND_STREAMS, SECOND_DOLLARS)
+HOUSE = (TOKENS_A_MONTH, FIRST_TOKENS, *SECOND)
+
+
+def test_a_stream_that_runs_holds_more_once_for_each_pool(backend: Backend) -> None:
+    async def test() -> None:
+        async with backend.process() as here, backend.process() as there:
+            asked = admission(TOKENS_A_MONTH, FIRST_TOKENS, tokens=100)
+            one = await admitted(here.ledger, asked)
+            for ledger in (here.ledger, there.ledger, here.ledger):
+                told = await ledger.hold_more(one.stream, SECOND, Ask(100, 400))
+                assert remaining(told) == [1, 600]
+            assert await left(here.ledger, *HOUSE) == [4900, 900, 1, 600]
+
+    run(test)
+
+
+def test_more_that_one_limit_refuses_leaves_all_as_they_were(backend: Backend) -> None:
+    async def test() -> None:
+        async with backend.process() as here:
+            one = await admitted(here.ledger, admission(TOKENS_A_MONTH, tokens=100))
+            told = await here.ledger.hold_more(one.stream, SECOND, Ask(100, 1001))
+            assert isinstance(told, Refused)
+            assert told.refusal.limit == SECOND_DOLLARS
+            assert await left(here.ledger, *HOUSE) == [4900, 1000, 2, 1000]
+            assert remaining(await here.ledger.hold_more(one.stream, SECOND, Ask(0, 1))) == [1, 999]
+
+    run(test)
+
+
+def test_each_provider_has_used_its_own_and_everybody_else_the_sum(backend: Backend) -> None:
+    async def test() -> None:
+        async with backend.process() as here:
+            asked = admission(TOKENS_A_MONTH, DOLLARS_A_DAY, FIRST_TOKENS, tokens=500)
+            one = await admitted(here.ledger, asked)
+            assert isinstance(
+                await here.ledger.hold_more(one.stream, SECOND, Ask(500, 9)), Admitted
+            )
+            for _ in range(2):
+                by_pool = {"provider:one": Use(30, 10), "provider:two": Use(40, 70)}
+                await here.ledger.settle(one.stream, Use(70, 80), by_pool)
+                assert await left(here.ledger, *HOUSE) == [4930, 970, 2, 930]
+                assert await left(here.ledger, DOLLARS_A_DAY) == [999_920]
+
+    run(test)
+
+
+def test_a_stream_that_held_nothing_holds_more_until_it_is_settled(backend: Backend) -> None:
+    async def test() -> None:
+        async with backend.process() as here:
+            one = await admitted(here.ledger, admission())
+            assert remaining(await here.ledger.hold_more(one.stream, (), Ask(1, 1))) == []
+            assert remaining(await here.ledger.hold_more(one.stream, SECOND, Ask(0, 7))) == [1, 993]
+            await here.ledger.settle(one.stream, None)
+            assert await left(here.ledger, *SECOND) == [2, 993]
+
+    run(test)
+
+
+def test_a_stream_that_was_settled_holds_nothing_more_and_is_let_through(backend: Backend) -> None:
+    async def test() -> None:
+        async with backend.process() as here:
+            one = await admitted(here.ledger, admission(TOKENS_A_MONTH, tokens=100))
+            await here.ledger.settle(one.stream, Use())
+            told = await here.ledger.hold_more(one.stream, SECOND, Ask(0, 2000))
+            assert remaining(told) == [2, 1000]
+            assert await left(here.ledger, *SECOND) == [2, 1000]
+
+    run(test)
+
+
 def test_pools_and_zones_do_not_share(backend: Backend) -> None:
     async def test() -> None:
         async with backend.process() as here:
@@ -235,12 +311,13 @@ def test_every_meter_and_hold_expires(redis_backend: RedisBackend) -> None:
     async def test() -> None:
         async with redis_backend.process() as here:
             one = await admitted(here.ledger, admission(*EVERY, tokens=10, microdollars=10))
+            await here.ledger.hold_more(one.stream, SECOND, Ask(10, 10))
             two = await admitted(here.ledger, admission(*EVERY, tokens=10, microdollars=10))
             await here.ledger.settle(two.stream, Use(5000, 10))
             found = await lives(redis_backend, await redis_backend.keys())
             holds = [key for key in found if ":hold:" in key]
             assert [key.rpartition(":")[2] for key in holds] == [one.stream]
-            assert sum(":meter:" in key for key in found) == len(EVERY)
+            assert sum(":meter:" in key for key in found) == len(EVERY) + len(SECOND)
             assert all(0 < ttl_ms < 73 * DAY_MS for ttl_ms in found.values()), found
             assert found[holds[0]] >= KEEP_S * 1000
 

@@ -4,9 +4,12 @@ import secrets
 
 import msgspec
 
+from proxy.downstream.describe import rfc3339
 from proxy.downstream.overview import BYTES_MAX, Found, encoded, overview
+from proxy.downstream.resting import resting_targets
+from proxy.policy.breaker import Condition
 from proxy.policy.quotas import Kind, Limit, Standing
-from proxy.relay.ports import Report
+from proxy.relay.ports import Conditions, Report
 from proxy.relay.tally import Lately, ProviderTally, Trouble
 from proxy.stream import Birth, State, StreamId, new_stream_id
 from tests.contracts.backends import make_report
@@ -39,6 +42,33 @@ def make_busy(
 ) -> Report:
     lately = Lately(pace, (), gaps, providers or {}, troubles)
     return msgspec.structs.replace(make_report(streams=streams or {}), lately=lately)
+
+
+def test_targets_that_rest_are_told_by_the_servers_own_clock_the_longest_first() -> None:
+    store_ms = 5_000_000  # the store's clock may say anything
+    resting = Condition(
+        failures=5,
+        rest_ms=20_000,
+        until_ms=store_ms + 8_000,
+        since_ms=store_ms - 60_000,
+        failed_ms=store_ms - 12_000,
+        reason="provider_error 503",
+    )
+    newer = msgspec.structs.replace(resting, since_ms=store_ms - 1000)
+    conditions = Conditions(
+        store_ms, {"p/new": newer, "p/a/b": resting, "p/well": Condition(failures=3)}
+    )
+    found = Found((), (), (), (), resting=resting_targets(conditions, NOON))
+
+    picture = overview(found, {}, now=NOON, store_away_s=None)
+
+    assert [each.model for each in picture.resting] == ["a/b", "new"]
+    first = picture.resting[0]
+    assert (first.provider, first.reason, first.probing) == ("p", "provider_error 503", False)
+    assert first.since == rfc3339(NOON - 60)
+    assert first.failed_at == rfc3339(NOON - 12)
+    assert first.probe_at == rfc3339(NOON + 8)
+    assert picture.of["resting"] == 2
 
 
 def test_workers_are_added_up() -> None:
@@ -112,13 +142,16 @@ def test_however_much_there_is_a_picture_is_small_and_says_what_is_left_out() ->
         for n in range(90)
         for kind in Kind
     ]
-    found = Found(reports, running, standings, [])
+    rests = {f"p/{n}{name}": Condition(5, 20_000, reason="provider_error 503") for n in range(40)}
+    resting = resting_targets(Conditions(0, rests), NOON)
+    found = Found(reports, running, standings, [], resting=resting)
 
     raw = encoded(overview(found, {}, now=NOON, store_away_s=None))
 
     seen = msgspec.json.decode(raw)
     assert len(raw) <= BYTES_MAX
-    assert seen["of"] == {"streams": 300, "pools": 90, "providers": 20, "workers": 60}
-    assert all(seen[part] for part in ("streams", "pools", "providers", "workers", "troubles"))
+    of = {"streams": 300, "pools": 90, "providers": 20, "resting": 40, "workers": 60}
+    assert seen["of"] == of
+    assert all(seen[part] for part in (*of, "troubles"))
     oldest = sorted(running, key=lambda state: state.birth.created_at)
     assert seen["streams"][0]["id"] == oldest[0].birth.id

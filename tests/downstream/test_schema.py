@@ -72,11 +72,13 @@ ONE_OF_EACH: Sequence[MidstreamError] = (
     errors.StoreFull(),
     errors.Draining(),
     errors.StreamLimitReached(1),
+    errors.TargetsResting(8),
     errors.InternalError(),
 )
 """Of the errors that a caller can meet. The events of `ProviderReported` are the provider's."""
 
 NEVER_SERVED = {
+    errors.CannotContinue,
     errors.ConfigInvalid,
     errors.DataInUse,
     errors.ServerUnreachable,

@@ -20,7 +20,13 @@ PASSING = ASKED | {"model": "played/base64", "input": "Hello"}
 """Fine for everything that passes through whole, but for the model's name."""
 UNKNOWN = "st_0123456789abcdefghijklmnop"
 WEBSOCKETS = {"/v1/ws", "/v1/responses"}
-FOR_OPERATORS = {"/v1/workers", "/v1/dashboard/events", "/metrics", "/dashboard/grafana.json"}
+FOR_OPERATORS = {
+    "/v1/workers",
+    "/v1/targets",
+    "/v1/dashboard/events",
+    "/metrics",
+    "/dashboard/grafana.json",
+}
 
 CONFIG = f"""
 [providers.played]
@@ -127,6 +133,7 @@ def test_what_the_operator_and_the_lists_of_models_get_is_as_documented() -> Non
         ("/schema", "/schema", {}),
         ("/dashboard", "/dashboard", {}),
         ("/v1/workers", "/v1/workers", {}),
+        ("/v1/targets", "/v1/targets", {}),
         ("/metrics", "/metrics", {}),
         ("/dashboard/grafana.json", "/dashboard/grafana.json", {}),
         ("/v1/models", "/v1/models", {}),

@@ -1,4 +1,4 @@
-"""Many readers, and long runs: ``python -m tests.load idle``, ``stalled`` or ``churn``.
+"""Many readers, and long runs: ``python -m tests.load idle``, ``stalled``, ``churn``; ``failover``.
 
 Each starts a server of its own, ends by itself, prints what it saw, and fails if what it saw
 breaks a promise. Figures are printed, not judged: they are those of the machine. Linux only.
@@ -16,10 +16,11 @@ import uvloop
 
 from tests.load.churn import Churn, ChurnFigures, ChurnSettings
 from tests.load.crowd import TooFewDescriptors
+from tests.load.failover import Failover, FailoverFigures, FailoverSettings
 from tests.load.idle import Idle, IdleFigures, IdleSettings
 from tests.load.stalled import Stalled, StalledFigures, StalledSettings
 
-Figures = IdleFigures | StalledFigures | ChurnFigures
+Figures = IdleFigures | StalledFigures | ChurnFigures | FailoverFigures
 
 
 def main() -> int:
@@ -45,7 +46,7 @@ def main() -> int:
 def broken_promises(figures: Figures) -> list[str]:
     """What must hold on any machine, and did not."""
     broken = [f"a client saw: {failure}" for failure in figures.failures]
-    if isinstance(figures, StalledFigures):
+    if isinstance(figures, StalledFigures | FailoverFigures):
         return broken
     if figures.left_tasks:
         broken.append(f"tasks are left: {figures.left_tasks}")
@@ -74,6 +75,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> Coroutine[object, obj
             return Idle(msgspec.convert(given, IdleSettings), _say).measure(folder)
         case "stalled":
             return Stalled(msgspec.convert(given, StalledSettings), _say).measure(folder)
+        case "failover":
+            return Failover(msgspec.convert(given, FailoverSettings), _say).measure(folder)
         case _:
             return Churn(msgspec.convert(given, ChurnSettings), _say).measure(folder)
 
@@ -102,6 +105,12 @@ def _options() -> argparse.Namespace:
     add("--minutes", type=float, help="10 unless given")
     add("--lives", type=int, help="at once in each round")
     add("--seed", type=int)
+
+    add = loads.add_parser("failover", help="a provider that dies in the middle").add_argument
+    add("--streams", type=int, help="that it is answering; 200 unless given")
+    add("--later", type=int, help="asked for when it is dead")
+    add("--events", type=int, help="of each answer")
+    add("--events-per-s", type=float)
     return parser.parse_args()
 
 

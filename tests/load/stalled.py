@@ -23,7 +23,6 @@ from tests.bench.contenders import mock_provider
 from tests.bench.job import Plan, Spread, spread_of
 from tests.bench.load import Notes, Stream
 from tests.load.crowd import address_of, allow_readers
-from tests.load.idle import open_descriptors
 from tests.reading import Seen, ask, parse_sse, read_poll, read_sse, session
 from tests.server import Served, serving
 
@@ -197,17 +196,17 @@ class Stalled:
         before = self._delays.take()
         self._say(f"before: p99 {before.p99:.2f} ms, grown by {grown_without / _KIB**2:.1f} MiB")
 
-        descriptors, rss, kernel = open_descriptors(pid), machine.rss_bytes(pid), _kernel_kib()
+        connections, rss, kernel = _connections(pid), machine.rss_bytes(pid), _kernel_kib()
         self._stalled = await self._come(served, streams)
         coming = self._delays.take()
-        watching = asyncio.create_task(_dropped_s(pid, descriptors, 2 * settings.span_s))
+        watching = asyncio.create_task(_dropped_s(pid, connections, 2 * settings.span_s))
         await asyncio.sleep(1)
         kernel = _kernel_kib() - kernel
         grown = await self._most(pid, settings.span_s - 1) - rss
         during = self._delays.take()
         dropped_s = await watching
         self._say(f"during: p99 {during.p99:.2f} ms, grown by {grown / _KIB**2:.1f} MiB")
-        if open_descriptors(pid) > descriptors:
+        if _connections(pid) > connections:
             self._failures.append("the worker has not dropped all")
         return StalledFigures(
             grown_mib=grown / _KIB**2,
@@ -298,13 +297,27 @@ targets = ["mock/*"]
 """
 
 
-async def _dropped_s(pid: int, descriptors: int, wait_s: float) -> float:
-    """How long it takes until the process holds no more than `descriptors`."""
+async def _dropped_s(pid: int, connections: int, wait_s: float) -> float:
+    """How long it takes until the process holds no more than so many connections."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    while open_descriptors(pid) > descriptors and loop.time() - begun < wait_s:
+    while _connections(pid) > connections and loop.time() - begun < wait_s:
         await asyncio.sleep(_LOOK_S)
     return loop.time() - begun
+
+
+def _connections(pid: int) -> int:
+    """Sockets of a process but those to its store: its pool may grow at any time, and keeps them."""
+    unix = {line.split()[6] for line in Path("/proc/net/unix").read_text().split("\n")[1:-1]}
+    links = map(_link, Path(f"/proc/{pid}/fd").iterdir())
+    return sum(link.startswith("socket:") and link[8:-1] not in unix for link in links)
+
+
+def _link(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except FileNotFoundError:  # closed meanwhile
+        return ""
 
 
 def _kernel_kib() -> int:

@@ -7,6 +7,7 @@ import uvloop
 
 from tests.load.__main__ import broken_promises
 from tests.load.churn import Churn, ChurnSettings
+from tests.load.failover import Failover, FailoverSettings
 from tests.load.idle import Idle, IdleSettings
 from tests.load.stalled import Stalled, StalledSettings
 
@@ -47,3 +48,12 @@ def test_clients_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
 
     assert broken_promises(figures) == []
     assert {"meta", "claim"} <= figures.keys.keys()
+
+
+def test_answers_of_a_provider_that_is_killed_are_completed_by_the_next(tmp_path: Path) -> None:
+    settings = FailoverSettings(streams=40, later=10, events=40)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        figures = runner.run(Failover(settings, _silent).measure(tmp_path))
+
+    assert broken_promises(figures) == []
+    assert (figures.taken_up, figures.anew) == (40, 10)

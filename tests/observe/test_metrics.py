@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ import proxy
 from proxy.errors import ConfigInvalid, ProviderRefused
 from proxy.observe import Names, Observer
 from proxy.observe.counts import Counts
-from proxy.observe.exposition import expose
+from proxy.observe.exposition import Sample, expose
 from proxy.observe.metrics import GAPS, METRICS, Kind
 from proxy.policy.routes import Route, Routes, Target
 from proxy.stream import Birth, Ending, StreamId, Usage
@@ -41,7 +42,10 @@ def birth(model: str = "gpt-5", owner: str = "ann", provider: str = "openai") ->
 
 
 def counting() -> Observer:
-    routes = [Route("gpt-5", Target("openai", "gpt-5")), Route("any/*", Target("openai", "*"))]
+    routes = [
+        Route("gpt-5", (Target("openai", "gpt-5"),)),
+        Route("any/*", (Target("openai", "*"),)),
+    ]
     logger = logging.getLogger("midstream.test")
     logger.setLevel(logging.CRITICAL)
     observer = Observer(logger)
@@ -52,14 +56,18 @@ def counting() -> Observer:
             providers={"openai"},
             dialects={"/v1/chat/completions": "openai.chat"},
             version="1.2.3",
+            targets={"openai/gpt-5"},
         )
     )
     return observer
 
 
 def told(observer: Observer) -> Scraped:
-    used = {name: [(("key:ann", "usd_per_day"), (2_500_000,))] for name in QUOTAS}
-    return read_metrics(observer.counts.exposition(used).decode())
+    used: dict[str, Sequence[Sample]] = {
+        name: [(("key:ann", "usd_per_day"), (2_500_000,))] for name in QUOTAS
+    }
+    rests = {"midstream_target_resting": [(("openai", "gpt-5"), (1,))]}
+    return read_metrics(observer.counts.exposition({**used, **rests}).decode())
 
 
 def tell_everything(observer: Observer) -> None:
@@ -92,6 +100,11 @@ def tell_everything(observer: Observer) -> None:
     observer.resumed_upstream(birth(), "openai", 0.2)
     observer.took_over(birth(), "resumed", 12, 1)
     observer.not_taken_over(birth(), "its provider does not keep it")
+    observer.asked_again(birth(), "openai/gpt-5", "anthropic/claude", "next", 0.5)
+    observer.target_rests("openai/gpt-5", "provider_error 503", 10.0)
+    observer.target_probed("openai/gpt-5", "failed")
+    observer.target_probed("openai/made-up", "failed")
+    observer.target_back("openai/gpt-5")
     observer.store_lost("timeout")
     observer.store_back(2.5)
     observer.internal_error(RuntimeError())
@@ -150,6 +163,9 @@ def test_facts_are_counted_exactly() -> None:
     assert scraped.total("midstream_quota_refusals_total", **refused) == 2
     failed = {"provider": "openai", "code": "provider_error", "status": "429"}
     assert scraped.total("midstream_provider_errors_total", **failed) == 2
+    assert scraped.total("midstream_target_rests_total", **route) == 2
+    assert scraped.total("midstream_target_probes_total", **route, outcome="failed") == 2
+    assert scraped.total("midstream_target_probes_total", model="other") == 2
     assert scraped.total("midstream_store_appends_total") == 6
     assert scraped.total("midstream_store_away_milliseconds_total") == 5000
 

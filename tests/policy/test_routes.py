@@ -12,7 +12,7 @@ def routes(table: dict[str, str]) -> Routes:
     """`table` maps names to targets as the config writes them."""
     return Routes(
         [
-            Route(name, Target(provider, model))
+            Route(name, (Target(provider, model),))
             for name, target in table.items()
             for provider, _, model in [target.partition("/")]
         ]
@@ -63,7 +63,7 @@ def test_a_name_leads_to_its_target(model: str, expected: tuple[str, str] | None
             EVERYTHING.resolve(model)
         assert caught.value.problem().param == "model"
     else:
-        assert EVERYTHING.resolve(model) == Target(*expected)
+        assert EVERYTHING.resolve(model).targets == (Target(*expected),)
 
 
 def test_a_longer_pattern_wins_wherever_it_stands() -> None:
@@ -71,18 +71,18 @@ def test_a_longer_pattern_wins_wherever_it_stands() -> None:
     for names in (list(table), list(reversed(table))):
         ordered = routes({name: table[name] for name in names})
 
-        served = [ordered.resolve(model).provider for model in ("x", "gpt-5", "gpt-4o")]
+        served = [ordered.resolve(model).targets[0].provider for model in ("x", "gpt-5", "gpt-4o")]
 
         assert served == ["a", "b", "c"]
 
 
 def test_of_two_patterns_of_one_length_the_earlier_wins() -> None:
-    assert routes({"a*": "one/*", "*b": "two/*"}).resolve("ab").provider == "one"
+    assert routes({"a*": "one/*", "*b": "two/*"}).resolve("ab").name == "a*"
 
 
 @given(model=st.text(min_size=1, max_size=MODEL_CHARS_MAX))
 def test_a_lone_star_passes_every_name_on_unchanged(model: str) -> None:
-    assert routes({"*": "openai/*"}).resolve(model) == Target("openai", model)
+    assert routes({"*": "openai/*"}).resolve(model).targets == (Target("openai", model),)
 
 
 @given(head=st.text(max_size=4), middle=st.text(max_size=4), tail=st.text(max_size=4))
@@ -109,7 +109,7 @@ def test_a_list_of_models_allows_names_and_patterns(
 
 
 def test_a_model_that_the_caller_may_not_use_is_not_found() -> None:
-    assert EVERYTHING.resolve("gpt-5", ("gpt-*",)) == Target("openai", "gpt-5")
+    assert EVERYTHING.resolve("gpt-5", ("gpt-*",)).targets == (Target("openai", "gpt-5"),)
     with pytest.raises(ModelNotFound):
         EVERYTHING.resolve("fast", ("gpt-*",))
 
@@ -144,3 +144,22 @@ def test_two_patterns_meet_in_one_and_in_names_where_they_overlap() -> None:
     assert in_both(["gpt-*", "demo"], ["*"]) == ("gpt-*", "demo")
     assert in_both(["ab*"], ["*ba"]) == ("ab*ba", "aba")
     assert in_both(["gpt-*"], ["claude-*"]) == ()
+
+
+def test_a_star_stands_for_the_same_in_every_target() -> None:
+    several = (Target("openai", "*"), Target("azure", "prod-*"), Target("demo", "small", weight=2))
+    found = Routes([Route("gpt-*", several)]).resolve("gpt-5")
+
+    assert [(each.provider, each.model) for each in found.targets] == [
+        ("openai", "gpt-5"),
+        ("azure", "prod-5"),
+        ("demo", "small"),
+    ]
+    assert found.name == "gpt-*"
+
+
+def test_a_target_whose_star_would_stand_for_nothing_is_left_out() -> None:
+    both = Route("a/*", (Target("a", "*"), Target("b", "m")))
+
+    assert Routes([both]).resolve("a/").targets == (Target("b", "m"),)
+    assert Route("a/*", (Target("a", "*"),)).serve("a/") is None

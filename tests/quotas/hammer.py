@@ -210,7 +210,7 @@ def judge(entries: Sequence[Entry]) -> Counter[str]:
         now_s = entry.at_ms / 1000 + 1e-6  # the same millisecond, whatever a float makes of it
         if entry.name == "settle":
             sums.settle(entry)
-            meters.settle(entry.stream, entry.use, now_s)
+            meters.settle(entry.stream, entry.use, {}, now_s)
             seen["settled"] += 1
         elif entry.outcome == 2:
             seen["repeated"] += 1

@@ -1,7 +1,7 @@
 """Lua says of meters what Python says: the same random operations, at the same moments."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
@@ -42,6 +42,7 @@ class Step(msgspec.Struct, frozen=True):
     limits: Sequence[Limit]
     ask: Ask
     use: Use | None
+    by_pool: Mapping[str, Use]
 
 
 def steps(seed: int) -> list[Step]:
@@ -53,12 +54,16 @@ def steps(seed: int) -> list[Step]:
         now_s += rng.randint(min(pause, 0), max(pause, 0)) / 8
         found.append(
             Step(
-                what=rng.choice(["admit"] * 4 + ["settle"] * 3 + ["standings"]),
+                what=rng.choice(["admit"] * 4 + ["more"] * 3 + ["settle"] * 3 + ["standings"]),
                 at_s=now_s,
                 stream=StreamId(f"st_{rng.randint(1, 9)}"),
                 limits=distinct(rng.sample(LIMITS, rng.randint(0, 6))),
                 ask=Ask(rng.choice([0, 1, 30, 300, 2500]), rng.choice([0, 1, 20, 70])),
                 use=rng.choice([None, Use(), Use(rng.randint(0, 3000), rng.randint(0, 90))]),
+                by_pool={
+                    pool: Use(rng.randint(0, 3000), rng.randint(0, 90))
+                    for pool in rng.sample(["key:a", "all", "team:t"], rng.randint(0, 2))
+                },
             )
         )
     return found
@@ -82,8 +87,13 @@ async def do(step: Step, ledger: Ledger) -> object:
                     ask=step.ask,
                 )
             )
+        case "more":
+            # In Redis a stream that held nothing is one of a crowd for two days, no longer.
+            limits = [each for each in step.limits if each.kind is not Kind.CONCURRENT_STREAMS]
+            more = [limit for limit in limits if limit.pool == limits[0].pool]
+            return await ledger.hold_more(step.stream, more, step.ask)
         case "settle":
-            await ledger.settle(step.stream, step.use)
+            await ledger.settle(step.stream, step.use, step.by_pool)
             return None
         case _:
             return list(await ledger.standings(step.limits))

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from proxy.errors import MidstreamError
 from proxy.observe import Peer
+from proxy.policy.breaker import Rule
 from proxy.policy.quotas import Ask, Kind, Limit
 from proxy.relay.ports import Admission, Deadlines, Patience, ProviderModel, UpstreamRequest
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
@@ -36,6 +37,8 @@ class Told:
     passages = ()
     deadlines = Deadlines()
     patience = Patience(retries=0)
+    rest = Rule()
+    may_leave_out_terminator = False
     peer = Peer("told")
 
     def __init__(self, said: Sequence[bytes | float], error: MidstreamError | None = None) -> None:
@@ -119,7 +122,7 @@ def charged(
         meaning = all_dialects()[dialect]
         ask = meaning.read_ask(b'{"model":"m","messages":[],"stream":true,"max_tokens":9}')
         request = UpstreamRequest(dialect, "m", BODY)
-        work = work_for(provider, request, meaning, ask, LIMITS, Ask(5000, 5000))
+        work = work_for(provider, request, meaning, ask, LIMITS, Ask(5000, 5000), PRICE)
         async with switchboard.running():
             birth = make_birth(
                 dialect, input_tokens_max=input_tokens_max, output_tokens_max=output_tokens_max

@@ -3,11 +3,12 @@
 import random
 
 from proxy.errors import StoreUnavailable
-from proxy.relay.ports import Admission, Admitted, Journal, Ledger, Refused, Repeat
+from proxy.relay.ports import Admission, Admitted, Journal, Ledger, Refused, Repeat, Rests
 from proxy.relay.settings import Settings
 from proxy.relay.switchboard import Switchboard
 from proxy.relay.writer import Limits
-from proxy.store.memory import MemoryLedger
+from proxy.store.memory import MemoryLedger, MemoryStore
+from proxy.store.memory_rests import MemoryRests
 from proxy.wire.dialects import all_dialects
 from tests.simulation.world import SeededEntropy, VirtualClock, silent_observer
 
@@ -25,11 +26,14 @@ class Away(MemoryLedger):
         return await super().admit(admission)
 
 
-def make_switchboard(journal: Journal, ledger: Ledger, *, bytes_max: int = 1000) -> Switchboard:
+def make_switchboard(
+    journal: Journal, ledger: Ledger, *, bytes_max: int = 1000, rests: Rests | None = None
+) -> Switchboard:
     """One process's, that leaves no log."""
     return Switchboard(
         journal,
         ledger,
+        rests or MemoryRests(MemoryStore(VirtualClock())),
         VirtualClock(),
         SeededEntropy(random.Random(1)),
         silent_observer(),

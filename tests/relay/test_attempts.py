@@ -89,6 +89,16 @@ def test_a_provider_that_says_when_is_believed() -> None:
     assert follow(attempts(1), [refused(429, wait_s=30.0)]) == [None]
 
 
+def test_nobody_waits_for_a_try_beyond_the_time_that_is_left() -> None:
+    error = refused(429, wait_s=3.0)
+    for patience_s, place in ((4.0, 0), (2.0, 1)):
+        step = attempts(1, 0).after(
+            error, is_written=False, may_take_up=False, patience_s=patience_s
+        )
+        assert step is not None
+        assert step.place == place
+
+
 def test_what_is_written_is_taken_up_by_another_or_by_nobody() -> None:
     tried = attempts(2, 2)
     assert tried.after(ProviderTruncated(), is_written=True, may_take_up=False) is None

@@ -20,6 +20,7 @@ from proxy.errors import (
     StreamLimitReached,
 )
 from proxy.observe import Peer
+from proxy.policy.breaker import Rule
 from proxy.policy.quotas import Ask, Kind, Limit
 from proxy.relay.courier import Courier, Load
 from proxy.relay.ports import (
@@ -62,6 +63,8 @@ class Far:
     passages = ("embeddings", "count_tokens")
     deadlines = Deadlines(first_event_s=60, idle_s=30, total_s=100)
     patience = Patience(retries=0)
+    rest = Rule()
+    may_leave_out_terminator = False
     peer = Peer("far")
 
     def __init__(

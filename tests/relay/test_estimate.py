@@ -14,7 +14,7 @@ from proxy.errors import (
     StoreUnavailable,
 )
 from proxy.policy.quotas import Ask, Use
-from proxy.relay.estimate import Said, estimated, said_in, use_of
+from proxy.relay.estimate import Said, accounted, cost_of, estimated, said_in, use_of, uses_of
 from proxy.relay.ports import (
     Admission,
     Admitted,
@@ -25,9 +25,19 @@ from proxy.relay.ports import (
     UpstreamRequest,
 )
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
-from proxy.stream import Ending, Event, State, Usage
+from proxy.stream import Ending, Event, Leg, Price, State, Usage
 from proxy.wire.dialects import all_dialects
-from tests.relay.charging import BODY, CHUNK, LIMITS, START, Told, admission_of, charged, make_birth
+from tests.relay.charging import (
+    BODY,
+    CHUNK,
+    LIMITS,
+    PRICE,
+    START,
+    Told,
+    admission_of,
+    charged,
+    make_birth,
+)
 from tests.relay.switchboards import LEASE_S, make_switchboard
 from tests.relay.working import work_for
 from tests.simulation.virtual_loop import run
@@ -133,7 +143,7 @@ def test_a_create_that_took_longer_than_a_lease_reaches_no_provider_and_costs_no
         ask = dialect.read_ask(b'{"model":"m","messages":[],"stream":true}')
         request = UpstreamRequest("openai.chat", "m", BODY)
         provider = Told([CHUNK % b"w"])
-        work = work_for(provider, request, dialect, ask, LIMITS, Ask(5000, 5000))
+        work = work_for(provider, request, dialect, ask, LIMITS, Ask(5000, 5000), PRICE)
         async with switchboard.running():
             await asyncio.sleep(2 * LEASE_S)  # from here on it may judge
             with pytest.raises(StoreUnavailable):
@@ -177,6 +187,64 @@ def test_what_was_erased_with_its_worker_dead_has_used_what_it_held(usage: Usage
     assert use_of(state) is None
     assert use_of(msgspec.structs.replace(state, usage=Usage(10, 5))) == Use(15, 20)
     assert use_of(msgspec.structs.replace(state, usage=None, ending=Ending.FAILED)) == Use()
+
+
+CHEAP, DEAR = Price(1_000_000, 0, 2_000_000, 0), Price(10_000_000, 0, 20_000_000, 0)
+
+
+def leg(provider: str, usage: Usage | None, price: Price | None, failure: str = "") -> Leg:
+    return Leg(provider, "m", "openai.chat", 0.0, failure=failure, usage=usage, price=price)
+
+
+def test_each_leg_costs_by_its_own_price_and_its_provider_has_used_that() -> None:
+    state = State(
+        make_birth("openai.chat"),
+        1,
+        9,
+        ending=Ending.COMPLETED,
+        usage=Usage(30, 12, is_estimate=True),
+        legs=[
+            leg("one", None, DEAR, "provider_unreachable"),
+            leg("two", Usage(10, 5, is_estimate=True), CHEAP, "provider_stalled"),
+            leg("three", None, DEAR),
+        ],
+    )
+    uses = uses_of(state)
+
+    assert accounted(state)[2].usage == Usage(20, 7, is_estimate=True)
+    assert uses is not None
+    assert uses.total == Use(42, 20 + 340) == use_of(state)
+    assert uses.by_pool == {
+        f"provider:{state.birth.provider}": Use(),
+        "provider:one": Use(),
+        "provider:two": Use(15, 20),
+        "provider:three": Use(27, 340),
+    }
+    assert cost_of(state) == 360
+
+
+def test_two_legs_of_one_provider_are_one_use_of_it() -> None:
+    legs = [leg("p", Usage(1, 1), CHEAP, "x"), leg("p", None, DEAR)]
+    birth = msgspec.structs.replace(make_birth("openai.chat"), provider="p")
+    uses = uses_of(State(birth, 1, 9, ending=Ending.FAILED, usage=Usage(2, 2), legs=legs))
+
+    assert uses is not None
+    assert uses.by_pool == {"provider:p": uses.total} == {"provider:p": Use(4, 33)}
+
+
+def test_what_a_stream_cost_is_unknown_where_somebody_who_worked_has_no_price() -> None:
+    state = State(make_birth("openai.chat"), 1, 9, usage=Usage(2, 2), ending=Ending.COMPLETED)
+    unpriced = leg("p", Usage(1, 1), None, "x")
+    idle = leg("p", None, None, "x")
+
+    told = [
+        cost_of(msgspec.structs.replace(state, legs=legs))
+        for legs in ([unpriced, leg("q", None, CHEAP)], [idle, leg("q", None, CHEAP)])
+    ]
+
+    assert told == [None, 6]
+    assert cost_of(msgspec.structs.replace(state, usage=None)) == 0
+    assert cost_of(msgspec.structs.replace(state, usage=None, ending=None)) is None
 
 
 def test_calls_of_tools_and_other_letters_count_by_their_bytes() -> None:

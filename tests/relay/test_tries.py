@@ -50,8 +50,17 @@ class Named(Told):
             yield chunk
 
 
+class Closing(Named):
+    """One whose body ends in good order when all is said."""
+
+    async def _chunks(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        for data in self.said:
+            assert isinstance(data, bytes), "it makes no pause"
+            yield data if self.asked[-1].is_whole else b"data: %b\n\n" % data
+
+
 def answered(
-    *providers: Named, hold_back_s: float = 10.0, after_s: float = 60.0
+    *providers: Named, hold_back_s: float = 10.0, after_s: float = 60.0, is_whole: bool = False
 ) -> tuple[State, Sequence[Event]]:
     """How a stream ended for which these can be asked, and its journal."""
 
@@ -63,8 +72,8 @@ def answered(
             Candidate(
                 Target(provider.name, "m", PRICE),
                 provider,
-                UpstreamRequest(CHAT.name, "m", BODY),
-                lambda: CHAT.translator(ASK),
+                UpstreamRequest(CHAT.name, "m", BODY, is_whole=is_whole),
+                lambda: CHAT.whole_translator(ASK) if is_whole else CHAT.translator(ASK),
             )
             for provider in providers
         ]
@@ -175,3 +184,43 @@ def test_a_cancel_ends_the_wait_for_another_try() -> None:
     assert state.ending is Ending.CANCELLED
     assert took_s < 1
     assert isinstance(state.legs[0], Leg)
+
+
+def test_where_the_config_allows_it_a_finished_answer_without_its_terminator_is_whole() -> None:
+    provider = Closing("p", WHOLE[:-1])
+    assert answered(provider)[0].ending is Ending.FAILED
+    provider.may_leave_out_terminator = True
+    state, events = answered(provider)
+    assert state.ending is Ending.COMPLETED
+    assert said(events) == list(WHOLE)
+    assert state.usage == Usage(7, 3)
+
+
+def test_a_connection_that_breaks_after_the_reason_to_stop_is_a_failure_all_the_same() -> None:
+    provider = Named("p", WHOLE, (WHOLE[:-1], ProviderTruncated()))
+    provider.may_leave_out_terminator = True
+    state, _ = answered(provider)
+    assert state.ending is Ending.FAILED
+
+
+JSON = (b'{"choices":[{"message":{"content"', b':"a"},"finish_reason":"stop"}],\n', b'"usage":')
+COUNTS = b'{"prompt_tokens":7,"completion_tokens":3}}'
+
+
+def test_an_answer_in_one_piece_is_one_event_of_its_own_bytes() -> None:
+    state, events = answered(Closing("p", [*JSON, COUNTS]), is_whole=True)
+    assert state.ending is Ending.COMPLETED
+    assert state.has_content
+    assert state.usage == Usage(7, 3)
+    whole = b"".join([*JSON, COUNTS]).replace(b"\n", b" ")
+    assert said(events) == [whole]
+    assert CHAT.fold(events) == whole
+
+
+def test_one_in_one_piece_that_is_no_answer_is_asked_for_again_and_leaves_no_trace() -> None:
+    good, bad, empty = Closing("p", [*JSON, COUNTS]), Closing("q", [b"<html>"]), Closing("r", [])
+    state, events = answered(bad, empty, good, is_whole=True)
+    assert state.ending is Ending.COMPLETED
+    assert len(events) == 1
+    failures = ["provider_garbled", "provider_truncated", ""]
+    assert [leg.failure for leg in state.legs] == failures

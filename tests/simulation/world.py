@@ -18,6 +18,7 @@ import msgspec
 from proxy.downstream.long_poll import encode_poll
 from proxy.errors import AheadOfStream, ProviderUnreachable, StoreUnavailable
 from proxy.observe import Observer, Peer
+from proxy.policy.breaker import Rule
 from proxy.policy.quotas import Ask, Kind, Limit, Standing, Use
 from proxy.relay.ports import (
     Admission,
@@ -44,6 +45,7 @@ from proxy.relay.switchboard import Switchboard
 from proxy.relay.tail import Batch
 from proxy.relay.writer import Limits
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
+from proxy.store.memory_rests import MemoryRests
 from proxy.stream import Birth, Detach, Ending, Event, State, StreamId
 from proxy.wire.dialects import all_dialects
 from proxy.wire.sse import Parser, encode_batch, encode_first
@@ -241,9 +243,19 @@ class StormyLedger:
         done()
         return found
 
-    async def settle(self, stream: StreamId, use: Use | None) -> None:
+    async def hold_more(
+        self, stream: StreamId, limits: Sequence[Limit], ask: Ask
+    ) -> Admitted | Refused:
         done = await self._journal.storm()
-        await self._inner.settle(stream, use)
+        told = await self._inner.hold_more(stream, limits, ask)
+        done()
+        return told
+
+    async def settle(
+        self, stream: StreamId, use: Use | None, by_pool: Mapping[str, Use] = {}
+    ) -> None:
+        done = await self._journal.storm()
+        await self._inner.settle(stream, use, by_pool)
         done()
 
     async def standings(self, limits: Sequence[Limit]) -> Sequence[Standing]:
@@ -301,6 +313,8 @@ class SaidProvider:
     passages = ()
     deadlines = Deadlines(first_event_s=60, idle_s=30, total_s=600)
     patience = Patience(retries=0)
+    rest = Rule(rest_after=0)
+    may_leave_out_terminator = False
     peer = Peer("said")
 
     def __init__(self, said: Sequence[bytes], rng: random.Random, pace_s: float) -> None:
@@ -367,6 +381,7 @@ class Worker:
         self.switchboard = Switchboard(
             self.journal,
             ledger,
+            MemoryRests(world.store),
             world.clock,
             SeededEntropy(world.rng),
             world.observer,

@@ -26,7 +26,7 @@ CONFIG = (
     "[streams]\nheartbeat_s = 0.5\nlease_s = 2\n"
     + scripted("quick", model="quick")
     + scripted("slow", model="slow", events_per_s=40)
-    + scripted("broken", model="broken", fault="status", fault_status=503)
+    + scripted("broken", model="broken", fault="status", fault_status=503, retries=0)
 )
 
 

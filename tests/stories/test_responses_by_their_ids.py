@@ -26,7 +26,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, 
         + scripted("held", model="held", fault="stall", fault_after=HELD)
         + scripted("late", model="late", start_s=60)
         + scripted("failing", model="failing").replace(str(RECORDINGS), str(RECORDINGS / "failing"))
-        + scripted("refusing", model="refusing", fault="status", fault_status=429)
+        + scripted("refusing", model="refusing", fault="status", fault_status=429, retries=0)
         + '[keys.alice]\nsecret = "env:ALICE"\n[keys.bob]\nsecret = "env:BOB"\n'
         + '[keys.op]\nsecret = "env:OP"\nrole = "operator"\n'
     )

@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             )
     for status in STATUSES:
         name = f"status{status}"
-        config += scripted(name, model=name, fault="status", fault_status=status)
+        config += scripted(name, model=name, fault="status", fault_status=status, retries=0)
     with serving(tmp_path_factory.mktemp("faults"), config) as served:
         yield served
 

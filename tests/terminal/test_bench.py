@@ -25,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         '[store]\nurl = "memory://"\n[streams]\nfirst_content_s = 0\n'
         + scripted("paced", model="paced", events_per_s=EVENTS_PER_S, start_s=0.2)
         + scripted("cut", model="cut", fault="cut", fault_after=9)
-        + scripted("busy", model="busy", fault="status", fault_status=429)
+        + scripted("busy", model="busy", fault="status", fault_status=429, retries=0)
     )
     with serving(tmp_path_factory.mktemp("bench"), config) as served:
         yield served

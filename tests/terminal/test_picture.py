@@ -17,8 +17,9 @@ from proxy.terminal.picture import (
     ordered,
     picture,
     rates,
-    span,
 )
+from proxy.terminal.resting import TargetSeen
+from proxy.terminal.words import span
 
 NOW = datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)
 NEEDED = dict.fromkeys(("id", "tag", "owner", "model", "provider", "age"), 0)
@@ -119,6 +120,24 @@ def test_what_runs_is_never_pushed_out_by_what_has_ended() -> None:
     few = "\n".join(drawn(look, width=120, height=10))
     assert "and 4 more" in few
     assert "st_e" not in few
+
+
+def test_targets_that_rest_stand_above_the_streams_with_reason_and_next_probe() -> None:
+    soon, due = NOW + timedelta(seconds=7), NOW - timedelta(seconds=3)
+    since = NOW - timedelta(minutes=3)
+    resting = [TargetSeen("openai", "gpt-9", "provider_error 503", since, at) for at in (soon, due)]
+    look = msgspec.structs.replace(make_look(make_stream("r", age_s=3, events=4)), resting=resting)
+
+    lines = drawn(look, width=150)
+    assert lines[2:4] == [
+        "openai/gpt-9 rests for 3m, provider_error 503, next probe in 8s",
+        "openai/gpt-9 rests for 3m, provider_error 503, probed by the next request",
+    ]
+    many = msgspec.structs.replace(look, resting=resting * 10)
+    small = drawn(many, width=60, height=15)
+    assert len(small) <= 15
+    assert "and 19 more rest" in small
+    assert any("st_r" in line for line in small)
 
 
 def test_workers_are_shown_to_who_may_know_of_them_and_owners_with_them() -> None:

@@ -21,7 +21,7 @@ from proxy.errors import (
 )
 from proxy.relay.estimate import did_nothing
 from proxy.upstream import http
-from proxy.upstream.remote import retry_after_s
+from proxy.upstream.retry_after import retry_after_s
 from tests.upstream.asking import KEY, KINDS, read, remote, request, run
 from tests.upstream.fake_provider import (
     LAST_CHUNK,

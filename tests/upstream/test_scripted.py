@@ -18,6 +18,7 @@ from proxy.errors import (
     ProviderReported,
     ProviderTruncated,
 )
+from proxy.relay.ports import UpstreamRequest
 from proxy.stream import Event
 from proxy.upstream.scripted import ScriptedProvider, split_events
 from proxy.wire.dialect import Dialect
@@ -381,3 +382,12 @@ def test_the_demo_ends_as_it_should_and_tells_its_usage(dialect: str) -> None:
 @in_either
 def test_the_demo_says_that_it_was_written_for_us(dialect: str) -> None:
     assert _demo(dialect).startswith(b": Written for Midstream's demo; no model has said this.\n")
+
+
+def test_an_answer_in_one_piece_is_played_if_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "m.chat.json").write_bytes(b'{"choices":[]}')
+    provider = ScriptedProvider("stage", config.ScriptedProvider(recordings=str(tmp_path)))
+    asked = UpstreamRequest("openai.chat", "m", b"{}", is_whole=True)
+    assert virtual_loop.run(read(provider, asked)) == b'{"choices":[]}'
+    with pytest.raises(ProviderRefused, match="There is no recording 'm'"):
+        virtual_loop.run(read(provider, request(provider, dialect="openai.chat")))

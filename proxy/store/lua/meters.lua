@@ -1,14 +1,16 @@
 -- The meters of quotas: the twin of policy/quotas.py, which says what they mean. A limit is
--- {type, unit, amount, key, then name, begin and end of three windows if it is a budget}; its
+-- {type, unit, amount, key, pool, then name, begin and end of three windows if it is a budget}; its
 -- type 1 a bucket (a hash: used, at, of), 2 a counter (a hash: used; one for each window), 3 a crowd (a
 -- sorted set: until when each stream can be there at most); its unit 0 the create itself, 1
 -- tokens, 2 micro-dollars. A meter is told as two numbers: used and at, used and end, or how many and 0.
--- The keys of windows cannot be declared, but share the ledger's slot.
+-- The keys of windows cannot be declared, but share the ledger's slot. A hold is a hash: tokens and
+-- money that were asked for first, and places, each {type, unit, amount, key, at, used by then, pool,
+-- units held}.
 local MINUTE_MS = 60000
 local KEEP_MS = 40 * DAY_MS
 
 local function window(limit)
-  for i = 5, #limit, 3 do
+  for i = 6, #limit, 3 do
     if NOW >= limit[i + 1] and NOW < limit[i + 2] then
       return limit[4] .. ':' .. limit[i], limit[i + 2]
     end
@@ -71,53 +73,85 @@ local function count(key, over, more)
   redis.call('PEXPIREAT', key, string.format('%.0f', over + KEEP_MS))
 end
 
--- Hold what a stream asks for under all limits, or under none. Returns whether it may, and all
--- meters, as they are then.
-local function hold(key, stream, limits, tokens, money, keep_ms)
-  local told, places, may = {}, {}, true
-  local is_held = redis.call('HMGET', key, 'tokens')[1]
+-- What the meters of limits show, and the places in them that a stream would have.
+local function look(limits)
+  local told, places = {}, {}
   for i, limit in ipairs(limits) do
-    local used, at, place = meter(limit)
+    local used, at, key = meter(limit)
     told[2 * i - 1], told[2 * i] = used, at
-    places[i] = {limit[1], limit[2], limit[3], place, at}
-    if not fits(limit, used, wanted(limit[2], tokens, money)) then may = false end
+    places[i] = {limit[1], limit[2], limit[3], key, at, 0, limit[5], 0}
   end
-  if is_held then return true, told end
-  if not may or #limits == 0 then return may, told end
+  return told, places
+end
+
+-- Hold what a stream asks for under all limits, or under none, beside the places that it has. Returns
+-- whether it may, and all meters, as they are then.
+local function take(key, stream, limits, tokens, money, keep_ms, held)
+  local told, places = look(limits)
   for i, limit in ipairs(limits) do
-    local kind, amount, place, want = limit[1], limit[3], places[i][4], wanted(limit[2], tokens, money)
+    if not fits(limit, told[2 * i - 1], wanted(limit[2], tokens, money)) then return false, told end
+  end
+  if #limits == 0 then return true, told end
+  if #held == 0 then redis.call('HSET', key, 'tokens', tokens, 'money', money) end
+  for i, limit in ipairs(limits) do
+    local kind, place, want = limit[1], places[i], wanted(limit[2], tokens, money)
+    place[8] = want
     if kind == 1 then
-      fill(place, amount, want * MINUTE_MS)
+      fill(place[4], limit[3], want * MINUTE_MS)
       told[2 * i - 1] = told[2 * i - 1] + want * MINUTE_MS
-      places[i][6] = told[2 * i - 1]
+      place[6] = told[2 * i - 1]
     elseif kind == 2 then
-      count(place, told[2 * i], want)
+      count(place[4], told[2 * i], want)
       told[2 * i - 1] = told[2 * i - 1] + want
     else
-      redis.call('ZADD', place, NOW + keep_ms + DAY_MS, stream)
+      redis.call('ZADD', place[4], NOW + keep_ms + DAY_MS, stream)
       local over = keep_ms + 2 * DAY_MS  -- another stream's may be later
-      if redis.call('PTTL', place) < over then redis.call('PEXPIRE', place, over) end
+      if redis.call('PTTL', place[4]) < over then redis.call('PEXPIRE', place[4], over) end
       told[2 * i - 1] = told[2 * i - 1] + 1
     end
+    held[#held + 1] = place
   end
-  redis.call('HSET', key, 'tokens', tokens, 'money', money, 'places', cmsgpack.pack(places))
+  redis.call('HSET', key, 'places', cmsgpack.pack(held))
   redis.call('PEXPIRE', key, keep_ms + DAY_MS)
   return true, told
 end
 
--- What a stream held becomes what it used. Only the first time: the hold is gone with it.
-local function settle(key, stream, tokens, money)
+local function places_of(key)
+  local packed = redis.call('HMGET', key, 'places')[1]
+  return packed and cmsgpack.unpack(packed) or {}
+end
+
+-- Of a stream that is new; one that holds something already is not asked again.
+local function hold(key, stream, limits, tokens, money, keep_ms)
+  if #places_of(key) > 0 then return true, (look(limits)) end
+  return take(key, stream, limits, tokens, money, keep_ms, {})
+end
+
+-- Of a stream that runs, for limits of one pool; if it has a place in that it is not asked again. One
+-- that held nothing does so for a day and another, which is longer than any runs.
+local function hold_more(key, stream, limits, tokens, money)
+  local held = places_of(key)
+  for _, place in ipairs(held) do
+    if place[7] == limits[1][5] then return true, (look(limits)) end
+  end
+  local keep_ms = math.max(redis.call('PTTL', key) - DAY_MS, DAY_MS)
+  return take(key, stream, limits, tokens, money, keep_ms, held)
+end
+
+-- What a stream held becomes what it used: in all pools the same, but for those in `by_pool`, each with
+-- its {tokens, money}. Only the first time: the hold is gone with it.
+local function settle(key, stream, tokens, money, by_pool)
   local held = redis.call('HMGET', key, 'tokens', 'money', 'places')
   if not held[3] then return end
   redis.call('DEL', key)
-  local more_tokens, more_money = 0, 0
-  if tokens then more_tokens, more_money = tokens - held[1], money - held[2] end
   for _, place in ipairs(cmsgpack.unpack(held[3])) do
-    local kind, unit, amount, where, at, used = unpack(place)
+    local kind, unit, amount, where, at, used, pool, want = unpack(place)
     if kind == 3 then
       redis.call('ZREM', where, stream)
-    elseif unit > 0 then
-      local more = unit == 1 and more_tokens or more_money
+    elseif unit > 0 and tokens then
+      local own = pool and by_pool[pool] or {tokens, money}
+      want = want or held[unit]  -- a hold of an older version has none
+      local more = own[unit] - want
       if kind == 2 then
         count(where, at, more)
       elseif more ~= 0 then

@@ -22,8 +22,13 @@ def read_chunk(data: bytes) -> Sequence[Delta]:
     return [
         delta
         for choice in objects_at(chunk.get("choices"))
-        for delta in _read(object_at(choice.get("delta")), index_of(choice) or 0)
+        for delta in _read(_said(choice), index_of(choice) or 0)
     ]
+
+
+def _said(choice: Object) -> Object:
+    """Of an answer in one piece it is called otherwise."""
+    return object_at(choice.get("delta") or choice.get("message"))
 
 
 def _read(said: Object, choice: int) -> Iterator[Delta]:

@@ -7,7 +7,7 @@ every blank line for an event once ids are in use.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import msgspec
@@ -15,19 +15,28 @@ import msgspec
 from proxy.errors import ProviderGarbled, ProviderTruncated
 from proxy.stream import DONE, Ending, Event, Frame, Particulars, Problem, Usage
 from proxy.wire.answer import Making
-from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
-from proxy.wire.bounds import Count
+from proxy.wire.asks import (
+    body_for,
+    check_messages,
+    read_field,
+    read_flag,
+    read_model,
+    whole_body_for,
+)
 from proxy.wire.chat.bounds import bounded
 from proxy.wire.chat.deltas import read_chunk
 from proxy.wire.chat.fold import fold_chunks
 from proxy.wire.chat.hearing import ChatHearing
 from proxy.wire.chat.particulars import particulars
 from proxy.wire.chat.reading import read_conversation
+from proxy.wire.chat.taking_up import continuing, indivisible
 from proxy.wire.chat.telling import ChatTelling
+from proxy.wire.chat.usage import read_usage
+from proxy.wire.chat.whole import as_events, is_whole
 from proxy.wire.chat.writing import write_conversation
 from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
-from proxy.wire.dialect import Ask, Bounded, SoFar
+from proxy.wire.dialect import Ask, Bounded, Continuing, SoFar
 from proxy.wire.json_text import (
     ABSENT,
     NULL,
@@ -40,6 +49,7 @@ from proxy.wire.json_text import (
     write_object,
 )
 from proxy.wire.openai_errors import error_object, reported
+from proxy.wire.whole import WholeTranslator, only
 
 _USAGE_NULL = re.compile(
     rb',[ \t]*"usage"[ \t]*:[ \t]*null(?=[ \t]*[,}])'
@@ -49,6 +59,7 @@ _USAGE_NULL = re.compile(
 inside a string, where it would have to follow a backslash."""
 _USAGE_NULL_AS_USUAL = b',"usage":null'
 """As OpenAI writes it. Looked for first: the expression takes 10 us, this 0.2."""
+_FIRST = "0"
 _CANDIDATES_MAX = 8
 """How many members are tried. Chosen: each costs a decode; one is the rule, three a curiosity."""
 
@@ -69,6 +80,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Choice(msgspec.Struct, gc=False):
+    index: object = 0
     delta: _Delta | None = None
     finish_reason: str | None = None
 
@@ -83,25 +95,8 @@ class _UsageOnly(msgspec.Struct, gc=False):
     usage: msgspec.Raw = ABSENT
 
 
-class _PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: Count | None = None
-    cache_write_tokens: Count | None = None
-
-
-class _CompletionDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: Count | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: Count | None = None
-    completion_tokens: Count | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
-
 _chunk_decoder = msgspec.json.Decoder(_Chunk)
 _usage_only_decoder = msgspec.json.Decoder(_UsageOnly)
-_usage_decoder = msgspec.json.Decoder(_Usage)
 
 
 class OpenAIChat:
@@ -142,6 +137,15 @@ class OpenAIChat:
         """For one answer."""
         return ChatTranslator(wants_usage=ask.wants_usage)
 
+    def whole_body(self, ask: Ask, model: str) -> bytes:
+        """See `Dialect.whole_body`."""
+        return whole_body_for(dict(ask.fields), model)
+
+    def whole_translator(self, ask: Ask) -> WholeTranslator:
+        """For one answer in one piece."""
+        del ask
+        return WholeTranslator(ChatTranslator(wants_usage=True), as_events)
+
     def answer_id(self, frame: Frame) -> None:
         """The dialect has no way to ask for an answer by its id."""
 
@@ -165,9 +169,10 @@ class OpenAIChat:
         """See `chat.particulars`."""
         return particulars(events)
 
-    def fold(self, events: Iterable[Event]) -> bytes:
+    def fold(self, events: Sequence[Event]) -> bytes:
         """The `chat.completion` object. See `chat.fold`."""
-        return fold_chunks(events)
+        data = only(events)
+        return data if data and is_whole(data) else fold_chunks(events)
 
     def conversation(self, ask: Ask) -> Conversation:
         """See `chat.reading`."""
@@ -181,9 +186,18 @@ class OpenAIChat:
         """See `chat.hearing`."""
         return ChatHearing()
 
-    def telling(self, making: Making) -> ChatTelling:
+    def telling(self, making: Making, so_far: Sequence[Event] = ()) -> ChatTelling:
         """See `chat.telling`."""
-        return ChatTelling(making)
+        return ChatTelling(making, so_far)
+
+    def indivisible(self, ask: Ask) -> str | None:
+        """See `chat.taking_up`."""
+        return indivisible(ask)
+
+    def continuing(self, ask: Ask, model: str, said: str, prefill: bool | None) -> Continuing:
+        """See `chat.taking_up`."""
+        del model
+        return continuing(ask, said, prefill=bool(prefill))
 
 
 class ChatTranslator:
@@ -196,6 +210,9 @@ class ChatTranslator:
         self._wants_usage = wants_usage
         self._may_end = False
         """A finish reason was heard; or audio, whose last chunk has none."""
+        self._others: set[str] = set()
+        """Choices beside the first, which has no index or 0."""
+        self._finished: set[str] = set()
 
     def hear(self, frame: Frame) -> Sequence[Frame]:
         """See `Translator`."""
@@ -215,11 +232,21 @@ class ChatTranslator:
             return self._hear_usage(frame, chunk)
         return (frame,)
 
+    def end_of_body(self) -> Sequence[Frame]:
+        """See `Translator`. Each choice must have its finish reason."""
+        if not self._finished >= {_FIRST, *self._others}:
+            raise ProviderTruncated
+        self.is_complete = True
+        return (Frame("", DONE),)
+
     def _hear_choice(self, choice: _Choice) -> None:
         delta = choice.delta
+        if choice.index:
+            self._others.add(str(choice.index))
         if choice.finish_reason:
             self._may_end = True
             self.has_content = True
+            self._finished.add(str(choice.index or _FIRST))
         elif delta is not None:
             if not self.has_content:
                 self.has_content = delta.has_content()
@@ -228,7 +255,7 @@ class ChatTranslator:
 
     def _hear_usage(self, frame: Frame, chunk: _Chunk) -> Sequence[Frame]:
         if bytes(chunk.usage).startswith(b"{"):
-            self.usage = _read_usage(chunk.usage, is_last=self._may_end) or self.usage
+            self.usage = read_usage(chunk.usage, is_last=self._may_end) or self.usage
             return (frame,) if self._wants_usage or chunk.choices != [] else ()
         return (frame,) if self._wants_usage else (_without_usage(frame),)
 
@@ -237,27 +264,6 @@ def _stream_options(fields: Fields) -> Fields:
     if fields.get("stream_options", NULL) == NULL:
         return {}
     return read_field(fields, "stream_options", Fields, "an object")
-
-
-def _read_usage(raw: msgspec.Raw, *, is_last: bool) -> Usage | None:
-    """None for counts that are none: they are the provider's own, and not worth failing for.
-
-    Some servers count in every chunk: what is not the last is true of what was said until then.
-    """
-    try:
-        said = _usage_decoder.decode(raw)
-    except msgspec.ValidationError:
-        return None
-    prompt, completion = said.prompt_tokens_details, said.completion_tokens_details
-    is_whole = said.prompt_tokens is not None and said.completion_tokens is not None
-    return Usage(
-        input_tokens=said.prompt_tokens or 0,
-        output_tokens=said.completion_tokens or 0,
-        cached_input_tokens=(prompt.cached_tokens if prompt else 0) or 0,
-        cache_write_tokens=(prompt.cache_write_tokens if prompt else 0) or 0,
-        reasoning_tokens=(completion.reasoning_tokens if completion else 0) or 0,
-        is_estimate=not (is_whole and is_last),
-    )
 
 
 def _without_usage(frame: Frame) -> Frame:

@@ -8,9 +8,9 @@ DeepSeek does; what is sealed also as a whole in `reasoning_details`, as OpenRou
 client that gives its messages back gives back that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from proxy.stream import DONE, Frame, Usage
+from proxy.stream import DONE, Event, Frame, Usage
 from proxy.wire.answer import (
     Began,
     Cited,
@@ -25,6 +25,8 @@ from proxy.wire.answer import (
     Stop,
     Stopped,
 )
+from proxy.wire.assembly import decode, object_at, objects_at
+from proxy.wire.chat.fold import fold_chunks
 from proxy.wire.json_text import write
 from proxy.wire.seals import carried
 
@@ -33,6 +35,7 @@ _FIELDS = {
     PartKind.REFUSAL: "refusal",
     PartKind.REASONING: "reasoning_content",
 }
+_IDENTITY = ("id", "created", "model")
 _REASONS = {
     Stop.END: "stop",
     Stop.LENGTH: "length",
@@ -41,6 +44,22 @@ _REASONS = {
     Stop.REFUSAL: "content_filter",
     Stop.PAUSE: "stop",
 }
+
+
+_OWN = "openai.chat"
+
+
+class _Told:
+    """What the client was told, as far as the rest depends on it."""
+
+    def __init__(self, so_far: Sequence[Event]) -> None:
+        answer = object_at(decode(fold_chunks(so_far))) if so_far else {}
+        self.identity = {name: answer[name] for name in _IDENTITY if answer.get(name)}
+        choice = next(iter(objects_at(answer.get("choices"))), {})
+        message = object_at(choice.get("message"))
+        content = message.get("content")
+        self.content_chars = len(content) if isinstance(content, str) else 0
+        self.details = len(objects_at(message.get("reasoning_details")))
 
 
 class _Part:
@@ -60,8 +79,9 @@ class _Part:
 class ChatTelling:
     """Tells one answer. See `Telling`."""
 
-    def __init__(self, making: Making) -> None:
+    def __init__(self, making: Making, so_far: Sequence[Event] = ()) -> None:
         self._maker = making.maker
+        told = _Told(so_far)
         self._wants_usage = making.wants_usage
         self._stream = making.stream.removeprefix("st_")
         own = {
@@ -69,15 +89,17 @@ class ChatTelling:
             "object": "chat.completion.chunk",
             "created": int(making.created_at),
             "model": making.model,
+            **told.identity,
         }
         self._envelope = write(own)[:-1]
         self._head = self._envelope + b',"choices":[{"index":0,"delta":'
         self._tail = b"}]" + (b',"usage":null}' if making.wants_usage else b"}")
         self._parts: dict[int, _Part] = {}
         self._calls = 0
-        self._content_chars = 0
+        self._content_chars = told.content_chars
         self._annotations: list[object] = []
         self._details: list[object] = []
+        self._details_told = told.details
         self._usage: Usage | None = None
 
     def tell(self, step: Step) -> Sequence[Frame]:
@@ -136,13 +158,21 @@ class ChatTelling:
         return (self._chunk({"tool_calls": [call]}),)
 
     def _seal(self, step: Sealed) -> None:
+        if self._maker == _OWN:  # the seal is the provider's own details, all of them
+            for detail in objects_at(decode(step.seal)):
+                self._add_detail(detail)
+            return
         seal = carried(self._maker, step.seal, is_redacted=step.is_redacted)
         if step.is_redacted:
             kind = {"type": "reasoning.encrypted", "data": seal}
         else:
             thoughts = "".join(self._parts[step.part].thoughts)
             kind = {"type": "reasoning.text", "text": thoughts, "signature": seal}
-        self._details.append({**kind, "index": len(self._details)})
+        self._add_detail(kind)
+
+    def _add_detail(self, detail: Mapping[str, object]) -> None:
+        index = self._details_told + len(self._details)
+        self._details.append({**detail, "index": index})
 
     def _close(self, part: int) -> Sequence[Frame]:
         one = self._parts.pop(part)

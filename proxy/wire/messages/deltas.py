@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.wire.assembly import Object, decode, index_of, object_at
+from proxy.wire.assembly import Object, decode, index_of, object_at, objects_at
 from proxy.wire.deltas import Delta, Kind
 
 _FIELDS = {
@@ -15,7 +15,7 @@ _FIELDS = {
 
 
 def read_event(data: bytes) -> Sequence[Delta]:
-    """The pieces in it, which are one or none. What cannot be read says nothing."""
+    """The pieces in it, of an event one or none. What cannot be read says nothing."""
     try:
         event = object_at(decode(data))
     except (ValueError, RecursionError):
@@ -28,6 +28,9 @@ def read_event(data: bytes) -> Sequence[Delta]:
             said = object_at(event.get("delta"))
             field, kind = _FIELDS.get(str(said.get("type")), ("", Kind.TEXT))
             return _piece(said, field, kind, index)
+        case "message":  # in one piece
+            blocks = objects_at(event.get("content"))
+            return [delta for place, block in enumerate(blocks) for delta in _begin(block, place)]
         case _:
             return ()
 

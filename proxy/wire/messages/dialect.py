@@ -6,49 +6,38 @@ some servers leave out the name; their bytes pass without one all the same. An e
 write has its name, without which the SDK would overlook it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from proxy.errors import MalformedRequest, ProviderReported, ProviderTruncated
+from proxy.errors import MalformedRequest, ProviderTruncated
 from proxy.stream import Ending, Event, Frame, Particulars, Problem, Usage
 from proxy.wire.answer import Making
-from proxy.wire.asks import body_for, check_messages, read_field, read_flag, read_model
+from proxy.wire.asks import (
+    body_for,
+    check_messages,
+    read_field,
+    read_flag,
+    read_model,
+    whole_body_for,
+)
 from proxy.wire.bounds import OUTPUT_TOKENS_UNASKED, Count
 from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
-from proxy.wire.dialect import Ask, Bounded, SoFar
+from proxy.wire.dialect import Ask, Bounded, Continuing, SoFar
 from proxy.wire.json_text import ABSENT, Fields, passed_on, read, read_body, says_nothing
 from proxy.wire.messages.bounds import bounded
 from proxy.wire.messages.deltas import read_event
+from proxy.wire.messages.errors import error_fields, reported
 from proxy.wire.messages.fold import fold_message
 from proxy.wire.messages.hearing import MessagesHearing
 from proxy.wire.messages.particulars import particulars
 from proxy.wire.messages.reading import read_conversation
+from proxy.wire.messages.taking_up import continuing, indivisible
 from proxy.wire.messages.telling import MessagesTelling
+from proxy.wire.messages.whole import as_events, is_whole
 from proxy.wire.messages.writing import write_conversation
-
-_STATUS = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "conflict_error": 409,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
-"""What an error inside a stream would have been as a status."""
-
-_TYPES = {
-    **{status: kind for kind, status in _STATUS.items()},
-    408: "timeout_error",
-    499: "api_error",
-}
-"""Error types by status, where not `invalid_request_error` below 500, `api_error` above."""
+from proxy.wire.whole import WholeTranslator, only
 
 
 class _Kind(msgspec.Struct, gc=False):
@@ -68,7 +57,6 @@ class _Event(msgspec.Struct, gc=False):
     content_block: Fields | None = None
     delta: Fields | None = None
     usage: msgspec.Raw = ABSENT
-    error: msgspec.Raw = ABSENT
 
 
 class _OutputDetails(msgspec.Struct, gc=False):
@@ -83,22 +71,12 @@ class _Usage(msgspec.Struct, gc=False):
     output_tokens_details: _OutputDetails | None = None
 
 
-class _Details(msgspec.Struct, gc=False):
-    error_code: str | None = None
-
-
-class _Error(msgspec.Struct, gc=False):
-    type: str | None = None
-    message: str | None = None
-    details: _Details | None = None
-
-
 _kind_decoder = msgspec.json.Decoder(_Kind)
 _event_decoder = msgspec.json.Decoder(_Event)
 _usage_decoder = msgspec.json.Decoder(_Usage)
-_error_decoder = msgspec.json.Decoder(_Error)
 _BOUND_UNASKED = msgspec.Raw(b"%d" % OUTPUT_TOKENS_UNASKED)
 _TEXT = msgspec.Raw(b'"text"')
+_MESSAGE_STOP = Frame("message_stop", b'{"type":"message_stop"}')
 
 
 class AnthropicMessages:
@@ -136,6 +114,15 @@ class AnthropicMessages:
         del ask
         return MessagesTranslator()
 
+    def whole_body(self, ask: Ask, model: str) -> bytes:
+        """See `Dialect.whole_body`."""
+        return whole_body_for(dict(ask.fields), model)
+
+    def whole_translator(self, ask: Ask) -> WholeTranslator:
+        """For one answer in one piece."""
+        del ask
+        return WholeTranslator(MessagesTranslator(), as_events)
+
     def answer_id(self, frame: Frame) -> None:
         """The dialect has no way to ask for an answer by its id."""
 
@@ -144,11 +131,11 @@ class AnthropicMessages:
         del so_far
         code = problem.code or f"stream_{ending}"
         body = passed_on(problem.body, one_line=True)
-        return (Frame("error", body or msgspec.json.encode(_error(problem, code))),)
+        return (Frame("error", body or msgspec.json.encode(error_fields(problem, code))),)
 
     def error_body(self, problem: Problem, request_id: str) -> bytes:
         """With the request id, where the dialect has it."""
-        own = {**_error(problem, problem.code), "request_id": request_id}
+        own = {**error_fields(problem, problem.code), "request_id": request_id}
         return passed_on(problem.body, one_line=False) or msgspec.json.encode(own)
 
     def deltas(self, data: bytes) -> Sequence[Delta]:
@@ -159,9 +146,10 @@ class AnthropicMessages:
         """See `messages.particulars`."""
         return particulars(events)
 
-    def fold(self, events: Iterable[Event]) -> bytes:
+    def fold(self, events: Sequence[Event]) -> bytes:
         """The message object. See `messages.fold`."""
-        return fold_message(events)
+        data = only(events)
+        return data if data and is_whole(data) else fold_message(events)
 
     def conversation(self, ask: Ask) -> Conversation:
         """See `messages.reading`."""
@@ -175,9 +163,17 @@ class AnthropicMessages:
         """See `messages.hearing`."""
         return MessagesHearing()
 
-    def telling(self, making: Making) -> MessagesTelling:
+    def telling(self, making: Making, so_far: Sequence[Event] = ()) -> MessagesTelling:
         """See `messages.telling`."""
-        return MessagesTelling(making)
+        return MessagesTelling(making, so_far)
+
+    def indivisible(self, ask: Ask) -> str | None:
+        """See `messages.taking_up`."""
+        return indivisible(ask)
+
+    def continuing(self, ask: Ask, model: str, said: str, prefill: bool | None) -> Continuing:
+        """See `messages.taking_up`."""
+        return continuing(ask, model, said, prefill)
 
 
 class MessagesTranslator:
@@ -188,6 +184,8 @@ class MessagesTranslator:
         self.is_complete = False
         self.usage: Usage | None = None
         self._is_started = False
+        self._has_stopped = False
+        """A stop reason was heard."""
         self._counts = _Usage()
         self._is_output_counted = False
 
@@ -197,7 +195,7 @@ class MessagesTranslator:
         data = frame.data
         kind = read(_kind_decoder, data).type
         if kind == "error" or frame.name == "error":
-            raise _reported(data)
+            raise reported(data)
         if kind == "content_block_delta":
             if not self.has_content:
                 self.has_content = _is_said(read(_event_decoder, data).delta)
@@ -209,12 +207,21 @@ class MessagesTranslator:
             message = read(_event_decoder, data).message
             self._count(message.usage if message else ABSENT)
         elif kind == "message_delta":
-            self._count(read(_event_decoder, data).usage, is_of_output=True)
+            event = read(_event_decoder, data)
+            self._has_stopped = not says_nothing((event.delta or {}).get("stop_reason", ABSENT))
+            self._count(event.usage, is_of_output=True)
         elif kind == "message_stop":
             if not self._is_started:
                 raise ProviderTruncated
             self.is_complete = True
         return (frame,)
+
+    def end_of_body(self) -> Sequence[Frame]:
+        """See `Translator`. There must be a stop reason."""
+        if not (self._is_started and self._has_stopped):
+            raise ProviderTruncated
+        self.is_complete = True
+        return (_MESSAGE_STOP,)
 
     def _count(self, raw: msgspec.Raw, *, is_of_output: bool = False) -> None:
         """Each number replaces the one before; what is left out stays. See `_Usage`.
@@ -258,27 +265,3 @@ def _is_begun(block: Fields | None) -> bool:
     if block is None:
         return False
     return block.get("type", ABSENT) != _TEXT or not says_nothing(block.get("text", ABSENT))
-
-
-def _reported(data: bytes) -> ProviderReported:
-    try:
-        said = _error_decoder.decode(read(_event_decoder, data).error)
-    except msgspec.DecodeError:
-        said = _Error()
-    code = said.details.error_code if said.details else None
-    return ProviderReported(
-        data,
-        code=code or said.type or "provider_error",
-        message=said.message or "The provider reported an error.",
-        status=_STATUS.get(said.type or "", 502),
-    )
-
-
-def _error(problem: Problem, code: str) -> dict[str, object]:
-    kind = "invalid_request_error" if problem.status < 500 else "api_error"
-    error = {
-        "type": _TYPES.get(problem.status, kind),
-        "message": problem.message,
-        "details": {"error_code": code},
-    }
-    return {"type": "error", "error": error}

@@ -27,6 +27,11 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Event(msgspec.Struct, gc=False):
+    """Or a message in one piece, which has itself what others say in events."""
+
+    id: str | None = None
+    model: str | None = None
+    stop_reason: str | None = None
     message: _Message | None = None
     delta: _Delta | None = None
 
@@ -36,10 +41,11 @@ _decoder = msgspec.json.Decoder(_Event)
 
 def particulars(events: Sequence[Event]) -> Particulars:
     """Of the journal of an answer, whole or not."""
-    begins = [_read(event).message for event in events[:_FIRST]]
-    ends = [_read(event).delta for event in events[-_LAST:]]
-    message = next((each for each in begins if each), _Message())
-    reasons = [each.stop_reason for each in ends if each and each.stop_reason]
+    begins = [_read(event) for event in events[:_FIRST]]
+    ends = [_read(event) for event in events[-_LAST:]]
+    said = (each.message or (each if each.id else None) for each in begins)
+    message = next((each for each in said if each), _Message())
+    reasons = [why for each in ends if (why := (each.delta or each).stop_reason)]
     return Particulars(message.id or "", message.model or "", tuple(reasons[-1:]))
 
 

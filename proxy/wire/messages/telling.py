@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from proxy.errors import ProviderGarbled
-from proxy.stream import Frame, Usage
+from proxy.stream import Event, Frame, Usage
 from proxy.wire.answer import (
     Began,
     Cited,
@@ -25,12 +25,14 @@ from proxy.wire.answer import (
     Stopped,
 )
 from proxy.wire.json_text import write
+from proxy.wire.messages.told import told_blocks
 from proxy.wire.seals import carried
 
 _WAITING_MAX = 16 * 2**20
 """Characters that wait at most. Chosen: what a provider says of a call that it never ends has to
 stop somewhere; a model's whole answer is a fraction of it."""
 
+_OWN = "anthropic.messages"
 _DELTAS = {
     PartKind.TEXT: b'"text_delta","text":',
     PartKind.REFUSAL: b'"text_delta","text":',
@@ -61,12 +63,15 @@ class _Block:
 class MessagesTelling:
     """Tells one answer. See `Telling`."""
 
-    def __init__(self, making: Making) -> None:
+    def __init__(self, making: Making, so_far: Sequence[Event] = ()) -> None:
         self._making = making
+        told = told_blocks(so_far)
+        self._left: int | None = told.open_text
+        """The block that somebody else began, and that is open."""
         self._stream = making.stream.removeprefix("st_")
         self._block: _Block | None = None
         """The one that is open."""
-        self._blocks = 0
+        self._blocks = told.blocks
         self._waiting: dict[int, deque[Step]] = {}
         """What was said of parts that opened while another was told, in their order."""
         self._waiting_chars = 0
@@ -90,7 +95,9 @@ class MessagesTelling:
                 self._usage = usage
                 return ()
             case Stopped():
-                return (self._stop(step),)
+                return (*self._end_left(), self._stop(step))
+            case Opened() if self._left is not None:
+                return self._go_on(step, self._left)
             case Opened(part):
                 if block is not None:
                     self._waiting[part] = deque([step])
@@ -109,6 +116,19 @@ class MessagesTelling:
     def finish(self) -> Sequence[Frame]:
         """See `Telling`."""
         return (Frame("message_stop", b'{"type":"message_stop"}'),)
+
+    def _go_on(self, step: Opened, left: int) -> list[Frame]:
+        """With the text that is left open, or else with the next block."""
+        if step.kind is not PartKind.TEXT:
+            return [*self._end_left(), *self._tell(step)]
+        self._left = None
+        self._block = _Block(left, step)
+        self._block.has_begun = True
+        return []
+
+    def _end_left(self) -> Sequence[Frame]:
+        left, self._left = self._left, None
+        return () if left is None else (_ended(left),)
 
     def _wait(self, part: int, step: Step) -> None:
         if isinstance(step, Said):
@@ -129,23 +149,26 @@ class MessagesTelling:
         block = self._block
         assert block is not None, "a part is said after it opens"
         if isinstance(step, Sealed) and step.is_redacted and not block.has_begun:
-            data = carried(self._making.maker, step.seal, is_redacted=True)
+            data = self._carried(step)
             block.has_begun = True
             return [_begun(block, {"type": "redacted_thinking", "data": data})]
         told = [] if block.has_begun else [self._begin(block)]
         match step:
             case Said(_, text):
                 told.append(Frame("content_block_delta", block.before + write(text) + b"}}"))
-            case Sealed(_, seal):
-                signature = carried(self._making.maker, seal)
+            case Sealed():
+                signature = self._carried(step)
                 told.append(_delta(block, {"type": "signature_delta", "signature": signature}))
             case Cited():
                 told.append(_delta(block, _citation(step)))
             case Closed():
                 self._block = None
-                stop = b'{"type":"content_block_stop","index":%d}' % block.index
-                told.append(Frame("content_block_stop", stop))
+                told.append(_ended(block.index))
         return told
+
+    def _carried(self, step: Sealed) -> str:
+        maker, is_redacted = self._making.maker, step.is_redacted
+        return step.seal if maker == _OWN else carried(maker, step.seal, is_redacted=is_redacted)
 
     def _begin(self, block: _Block) -> Frame:
         block.has_begun = True
@@ -189,6 +212,11 @@ def _frame(event: dict[str, object]) -> Frame:
 
 def _begun(block: _Block, content: object) -> Frame:
     return _frame({"type": "content_block_start", "index": block.index, "content_block": content})
+
+
+def _ended(index: int) -> Frame:
+    stop = b'{"type":"content_block_stop","index":%d}' % index
+    return Frame("content_block_stop", stop)
 
 
 def _delta(block: _Block, delta: object) -> Frame:

@@ -4,7 +4,6 @@ Owns which fields it makes, but not `max_tokens` where the client says none: see
 its messages: see `blocks`. What surprises: how thinking is asked for depends on the model's name.
 """
 
-import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -20,6 +19,7 @@ from proxy.wire.efforts import BUDGETS
 from proxy.wire.json_text import says_nothing
 from proxy.wire.messages.blocks import messages_of, not_blank, text_block
 from proxy.wire.messages.bounds import BUDGET_MIN
+from proxy.wire.messages.models import BEFORE_EFFORTS
 from proxy.wire.translation import inexpressible, refuse_settings, written
 
 _Object: TypeAlias = dict[str, object]
@@ -39,11 +39,6 @@ _CHOICES = {
 }
 _EFFORTS = {"minimal": "low"}
 """Those that it calls otherwise."""
-_BUDGETS_ALONE = re.compile(
-    r"claude-(2|3|instant|(opus|sonnet|haiku)-4([-.][015])?(-\d{8})?(@|:|-v\d|-latest|$))"
-)
-"""The models that know thinking by budgets alone; later ones know efforts, and the newest nothing
-else. It is a list of the past: no model will come to it."""
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 _TEMPERATURE_MAX = 1
 
@@ -146,7 +141,7 @@ def _thinking(conversation: Conversation, thinking: Thinking) -> _Object:
     if not thinking.is_on:
         return {"type": "disabled"}
     said: _Object = {"type": "adaptive"}
-    if _BUDGETS_ALONE.search(conversation.model):
+    if BEFORE_EFFORTS.search(conversation.model):
         said = {"type": "enabled", "budget_tokens": _budget(conversation, thinking)}
     if thinking.is_shown is not None:
         said["display"] = "summarized" if thinking.is_shown else "omitted"

@@ -1,9 +1,9 @@
 """What an event of OpenAI Responses adds to its answer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from proxy.stream import DONE
-from proxy.wire.assembly import Object, decode, object_at
+from proxy.wire.assembly import Object, decode, object_at, objects_at
 from proxy.wire.deltas import Delta, Kind
 
 _KINDS = {
@@ -17,18 +17,22 @@ _KINDS = {
     "response.mcp_call_arguments.delta": Kind.TOOL,
     "response.code_interpreter_call_code.delta": Kind.TOOL,
 }
+_CONTENT = {"message": Kind.TEXT, "reasoning": Kind.REASONING}
 _CALL = "_call"
 """How the types of items end in which a tool is called, the provider's own ones too."""
 
 
 def read_event(data: bytes) -> Sequence[Delta]:
-    """The pieces in it, which are one or none. What cannot be read says nothing."""
+    """The pieces in it, of an event one or none. What cannot be read says nothing."""
     if data == DONE:
         return ()
     try:
         event = object_at(decode(data))
     except (ValueError, RecursionError):
         return ()
+    if event.get("object") == "response" and "type" not in event:  # in one piece
+        items = objects_at(event.get("output"))
+        return [delta for index, item in enumerate(items) for delta in _read_item(item, index)]
     kind = event.get("type")
     place = event.get("output_index")
     index = place if isinstance(place, int) else 0
@@ -46,3 +50,16 @@ def _begin(item: Object, index: int) -> Sequence[Delta]:
     if not isinstance(kind, str) or not kind.endswith(_CALL):
         return ()
     return (Delta(Kind.TOOL, "", index, name if isinstance(name, str) else kind),)
+
+
+def _read_item(item: Object, index: int) -> Iterator[Delta]:
+    """Of one that is whole."""
+    content = _CONTENT.get(str(item.get("type")))
+    for name, kind in (("summary", Kind.REASONING), ("content", content)):
+        for part in objects_at(item.get(name)):
+            text = part.get("text") or part.get("refusal")
+            if kind is not None and isinstance(text, str):
+                yield Delta(kind, text, index)
+    for call in _begin(item, index):
+        given = item.get("arguments") or item.get("input")
+        yield Delta(Kind.TOOL, given if isinstance(given, str) else "", index, call.name)

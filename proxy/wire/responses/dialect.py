@@ -7,18 +7,18 @@ that some servers send after their terminator is not heard any more; and `backgr
 on to a provider, because every stream runs without a reader anyway.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from proxy.errors import MalformedRequest, ProviderTruncated
 from proxy.stream import DONE, Ending, Event, Frame, Particulars, Problem, Usage
 from proxy.wire.answer import Making
-from proxy.wire.asks import body_for, read_field, read_flag, read_model
+from proxy.wire.asks import body_for, read_field, read_flag, read_model, whole_body_for
 from proxy.wire.bounds import Count
 from proxy.wire.conversation import Conversation
 from proxy.wire.deltas import Delta
-from proxy.wire.dialect import Ask, Bounded, SoFar
+from proxy.wire.dialect import Ask, Bounded, Continuing, SoFar
 from proxy.wire.json_text import (
     ABSENT,
     NULL,
@@ -38,8 +38,11 @@ from proxy.wire.responses.ids import is_name
 from proxy.wire.responses.numbers import numbered
 from proxy.wire.responses.particulars import particulars
 from proxy.wire.responses.reading import read_conversation
+from proxy.wire.responses.taking_up import continuing, indivisible
 from proxy.wire.responses.telling import ResponsesTelling
+from proxy.wire.responses.whole import as_events, is_whole
 from proxy.wire.responses.writing import write_conversation
+from proxy.wire.whole import WholeTranslator, only
 
 _WHOLE = frozenset({"response.completed", "response.incomplete"})
 _FAILED = frozenset({"response.failed", "error"})
@@ -70,7 +73,10 @@ class _Response(msgspec.Struct, gc=False):
     usage: msgspec.Raw = ABSENT
 
 
-class _Whole(msgspec.Struct, gc=False):
+class _Whole(_Response, gc=False):
+    """An event that holds the response, or the response itself in one piece."""
+
+    object: str = ""
     response: _Response | None = None
 
 
@@ -134,10 +140,21 @@ class OpenAIResponses:
         del ask
         return ResponsesTranslator()
 
+    def whole_body(self, ask: Ask, model: str) -> bytes:
+        """See `Dialect.whole_body`."""
+        fields = {name: value for name, value in ask.fields.items() if name != "background"}
+        return whole_body_for(fields, model)
+
+    def whole_translator(self, ask: Ask) -> WholeTranslator:
+        """For one answer in one piece."""
+        del ask
+        return WholeTranslator(ResponsesTranslator(), as_events)
+
     def answer_id(self, frame: Frame) -> str | None:
         """The `id` of the response that the first events hold. What cannot be read gives none."""
         try:
-            response = _whole_decoder.decode(frame.data).response
+            said = _whole_decoder.decode(frame.data)
+            response = said if said.object == "response" else said.response
             name = msgspec.json.decode(response.id, type=str) if response else ""
         except msgspec.DecodeError:
             return None
@@ -160,9 +177,10 @@ class OpenAIResponses:
         """See `responses.particulars`."""
         return particulars(events)
 
-    def fold(self, events: Iterable[Event]) -> bytes:
+    def fold(self, events: Sequence[Event]) -> bytes:
         """The response object. See `responses.fold`."""
-        return fold_events(events)
+        data = only(events)
+        return data if data and is_whole(data) else fold_events(events)
 
     def conversation(self, ask: Ask) -> Conversation:
         """See `responses.reading`."""
@@ -176,9 +194,18 @@ class OpenAIResponses:
         """See `responses.hearing`."""
         return ResponsesHearing()
 
-    def telling(self, making: Making) -> ResponsesTelling:
+    def telling(self, making: Making, so_far: Sequence[Event] = ()) -> ResponsesTelling:
         """See `responses.telling`."""
-        return ResponsesTelling(making)
+        return ResponsesTelling(making, so_far)
+
+    def indivisible(self, ask: Ask) -> str | None:
+        """See `responses.taking_up`."""
+        return indivisible(ask)
+
+    def continuing(self, ask: Ask, model: str, said: str, prefill: bool | None) -> Continuing:
+        """See `responses.taking_up`."""
+        del model, prefill
+        return continuing(ask, said)
 
 
 class ResponsesTranslator:
@@ -211,6 +238,10 @@ class ResponsesTranslator:
         elif not self.has_content:
             self.has_content = _is_said(kind, data)
         return (frame,)
+
+    def end_of_body(self) -> Sequence[Frame]:
+        """See `Translator`. Its terminator holds the answer itself, so there is no other end."""
+        raise ProviderTruncated
 
     def _count(self, data: bytes) -> None:
         """Counts that are none are the provider's own, and not worth failing for."""

@@ -92,6 +92,8 @@ class _Fold:
         """One event. What comes without its start is passed over, as the SDK cannot take it."""
         kind = event.get("type")
         if not isinstance(kind, str):
+            if event.get("object") == "response":  # in one piece
+                self._response = event
             return
         if isinstance(event.get("response"), dict):
             self._response = object_at(event["response"])

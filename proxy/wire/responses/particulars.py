@@ -30,7 +30,10 @@ class _Response(msgspec.Struct, gc=False):
     incomplete_details: _Details | None = None
 
 
-class _Event(msgspec.Struct, gc=False):
+class _Event(_Response, gc=False):
+    """Or a response in one piece."""
+
+    object: str = ""
     response: _Response | None = None
 
 
@@ -55,6 +58,7 @@ def _why(response: _Response | None) -> str:
 def _read(event: Event) -> _Response | None:
     """What is no event of the dialect says nothing."""
     try:
-        return read(_decoder, event.data).response
+        said = read(_decoder, event.data)
     except ProviderGarbled:
         return None
+    return said if said.object == "response" else said.response

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from proxy.stream import Frame, Usage
+from proxy.stream import Event, Frame, Usage
 from proxy.wire.answer import (
     Began,
     Cited,
@@ -26,10 +26,13 @@ from proxy.wire.answer import (
     Stopped,
 )
 from proxy.wire.json_text import write
+from proxy.wire.responses.annotations import annotation_of
 from proxy.wire.responses.envelope import envelope, usage_object
+from proxy.wire.responses.told import Told, told_output
 from proxy.wire.seals import carried
 
 _Object = dict[str, object]
+_OWN = "openai.responses"
 _INCOMPLETE = {Stop.LENGTH: "max_output_tokens", Stop.REFUSAL: "content_filter"}
 """Why a response is not complete. All other stops complete it."""
 
@@ -84,6 +87,14 @@ class _Part:
         self.has_begun = kind is PartKind.TOOL
         self.pieces: list[str] = []
         self.cited: list[Cited] = []
+        self.start = 0
+        """Where in it the words of this provider begin, of which alone it knows the places."""
+
+    def go_on(self, text: str) -> None:
+        """It has begun with `text`, which another provider said."""
+        self.has_begun = True
+        self.pieces.append(text)
+        self.start = len(text)
 
     def content(self, whole: str, annotations: Sequence[_Object] = ()) -> _Object:
         """The content or summary that it is."""
@@ -96,16 +107,24 @@ class _Part:
 class ResponsesTelling:
     """Tells one answer. See `Telling`."""
 
-    def __init__(self, making: Making) -> None:
+    def __init__(self, making: Making, so_far: Sequence[Event] = ()) -> None:
         self._maker = making.maker
         self._stream = making.stream.removeprefix("st_")
-        self._response = envelope(making)
-        self._output: list[_Object] = []
-        self._told = 0
+        told = told_output(so_far) if so_far else Told(envelope(making), [])
+        self._response = told.response
+        self._output = told.output
+        self._told = len(so_far)
         """How many events."""
         self._parts: dict[int, _Part] = {}
         self._message: _Item | None = None
         """The message that is open."""
+        self._left: _Part | None = None
+        """The text in it that somebody else began."""
+        if told.is_open:
+            self._message = _Item(len(told.output) - 1, told.output[-1])
+        if self._message is not None and told.open_text is not None:
+            self._left = _Part(PartKind.TEXT, self._message)
+            self._left.go_on(told.open_text)
         self._usage = Usage()
 
     def tell(self, step: Step) -> Sequence[Frame]:
@@ -121,7 +140,9 @@ class ResponsesTelling:
                 self._parts[part].cited.append(step)
             case Sealed(part, seal, is_redacted):
                 said = self._parts[part].item.said
-                said["encrypted_content"] = carried(self._maker, seal, is_redacted=is_redacted)
+                if self._maker != _OWN:
+                    seal = carried(self._maker, seal, is_redacted=is_redacted)
+                said["encrypted_content"] = seal
             case Counted(usage):
                 self._usage = usage
             case Began():
@@ -151,12 +172,15 @@ class ResponsesTelling:
         self._response["status"] = status
         if why is not None:
             self._response["incomplete_details"] = {"reason": why}
-        return self._close_message(status)
+        return [*self._close_left(), *self._close_message(status)]
 
     # --- items --------------------------------------------------------------------------------
 
     def _open(self, step: Opened) -> list[Frame]:
-        told: list[Frame] = []
+        if self._left is not None and step.kind is PartKind.TEXT:
+            self._parts[step.part], self._left = self._left, None
+            return []
+        told = self._close_left()
         is_word = step.kind in {PartKind.TEXT, PartKind.REFUSAL}
         if not is_word:
             told += self._close_message("completed")
@@ -192,6 +216,10 @@ class ResponsesTelling:
     def _item_frame(self, word: str, item: _Item) -> Frame:
         said: _Object = {"output_index": item.place, "item": item.said}
         return self._frame(f"response.output_item.{word}", said)
+
+    def _close_left(self) -> list[Frame]:
+        left, self._left = self._left, None
+        return [] if left is None else self._close(left)
 
     def _close_message(self, status: str) -> Sequence[Frame]:
         item, self._message = self._message, None
@@ -232,7 +260,7 @@ class ResponsesTelling:
 
     def _close_words(self, part: _Part, whole: str) -> list[Frame]:
         """The whole of it, in all the places that say it."""
-        annotations = [_annotation(cited, len(whole)) for cited in part.cited]
+        annotations = [annotation_of(cited, part.start, len(whole)) for cited in part.cited]
         told = [
             self._frame(
                 "response.output_text.annotation.added",
@@ -252,20 +280,6 @@ class ResponsesTelling:
             ended = {**part.place, "part": content}
             told.append(self._frame(f"{part.words.part_event}.done", ended))
         return told
-
-
-def _annotation(cited: Cited, chars: int) -> _Object:
-    """Where nothing says which words rest on it, all of the part's do."""
-    end = chars if cited.end is None else cited.end
-    if not cited.url:  # a document of the request
-        return {"type": "file_citation", "file_id": "", "filename": cited.title, "index": end}
-    return {
-        "type": "url_citation",
-        "start_index": 0 if cited.start is None else cited.start,
-        "end_index": end,
-        "title": cited.title,
-        "url": cited.url,
-    }
 
 
 def _is_json(text: str) -> bool:
