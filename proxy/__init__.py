@@ -71,6 +71,8 @@ Rest, Probe
     While a target that fails is not asked, by any worker; the one request that tries it then.
 Leg
     What one target did for an answer: a stream has one for each that was asked.
+Taking up, Seam
+    Another target goes on with an answer from the text so far; the place where it does.
 Key, Owner
     A credential of an application; who its streams belong to. Several keys may have one owner.
 Quota, Limit, Pool
@@ -88,6 +90,8 @@ Ledger
     answers, running streams, the reports of its workers.
 Sweep
     The round that finds streams whose producer died: they are taken over, or end.
+Takeover, Recipe
+    Another worker goes on with a stream whose worker died; what is kept of the request for that.
 Worker, Supervisor
     A process that serves; the one that starts several, replaces those that die, and stops them.
 Report

@@ -244,7 +244,7 @@ class Observer:
         )
 
     def took_over(self, birth: Birth, how: str, events: int, takeovers: int) -> None:
-        """A stream whose worker died goes on here: `resumed` at its provider, or `asked` anew."""
+        """A stream whose worker died goes on here: `resumed`, `asked` or `taken_up`."""
         self.counts.add("midstream_takeovers_total", how)
         self._tell(
             logging.WARNING,

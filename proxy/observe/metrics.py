@@ -202,8 +202,8 @@ METRICS: Final = (
     _counter(
         "takeovers",
         "outcome",
-        "Streams with a recipe whose worker died: resumed at the provider, asked anew, or refused, "
-        "and so interrupted.",
+        "Streams with a recipe whose worker died: resumed at the provider, asked anew, taken_up by "
+        "a target that goes on from the text so far, or refused, and so interrupted.",
     ),
     _gauge(
         "target_resting",

@@ -86,7 +86,13 @@ class Step(msgspec.Struct, frozen=True):
 class Attempts:
     """The tries of one answer. `draw` gives numbers from 0 to below 1."""
 
-    def __init__(self, patience: Sequence[Patience], draw: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        patience: Sequence[Patience],
+        draw: Callable[[], float],
+        *,
+        takes_up: bool = False,
+    ) -> None:
         self._patience = patience
         self._draw = draw
         self._place = 0
@@ -94,7 +100,7 @@ class Attempts:
         self._asked = {0}
         """Places that were asked for what is to be had now: all, or the rest."""
         self._take_ups = 0
-        self._takes_up = False
+        self._takes_up = takes_up
 
     @property
     def step(self) -> Step:

@@ -1,8 +1,8 @@
 """What a producer that takes a stream over has of the dead one. Pure data.
 
-What surprises: the place up to which its provider was heard is not part of it. The heir listens
-from the answer's beginning, because only so it knows all that its translator has to know; what the
-journal has already is compared, and not written again.
+What surprises: the place up to which a provider that keeps the answer was heard is not part of it.
+The heir listens from the beginning, because only so it knows all that its translator has to know;
+what the journal has already is compared, and not written again.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,11 @@ class Heritage(msgspec.Struct, frozen=True):
     """All that the journal has, from the first on."""
     legs: Sequence[Leg] = ()
     name: str = ""
-    """By which a provider that keeps the answer knows it; "" to ask anew."""
+    """By which a provider that keeps the answer knows it; "" to ask anew, or for the rest."""
+    takes_up: bool = False
+    """Whether somebody is to be asked for the rest, from the text so far."""
+    lost: Usage | None = None
+    """What the target has used that the dead worker listened to, where nobody will listen again."""
     usage: Usage | None = None
     has_content: bool = False
     age_s: float = 0.0

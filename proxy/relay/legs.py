@@ -14,6 +14,9 @@ from proxy.relay.writer import Writer
 from proxy.stream import Leg, Usage
 from proxy.wire.taking_up import added
 
+WORKER_DIED = "worker_died"
+"""The failure of a leg whose worker died, and whose provider is not heard any more."""
+
 
 class Legs:
     """Of one stream. See the module."""

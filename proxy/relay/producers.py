@@ -190,7 +190,7 @@ class Producers(Mapping[StreamId, Producer]):
             writer,
             work,
             Legs(writer, self._clock, heritage.legs, is_heir=heritage is not NOTHING),
-            Attempts(patience, self._draw),
+            Attempts(patience, self._draw, takes_up=heritage.takes_up),
             self._observer,
             pace,
             lambda dialect: Naming(

@@ -1,28 +1,34 @@
 """Going on with a stream whose worker died, by the worker that has found it.
 
-Owns the verdict: whether it can be gone on with truthfully, and how. Either its provider keeps the
-answer, and the rest is heard from there; or nobody has seen anything of it, and it is asked for
-anew. In any other case it is `interrupted`, as it would be without a recipe.
+Owns the verdict: whether it can be gone on with truthfully, and how. Its provider keeps the answer,
+and the rest is heard from there; or nobody has seen anything of it, and it is asked for anew; or a
+target may take up answers, and is asked for the rest. Else it is `interrupted`, as it would be
+without a recipe.
 
 What surprises: how often a stream was taken over already is its epoch, which counts just that.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from proxy.errors import MidstreamError
+from proxy.errors import CannotContinue, MidstreamError
 from proxy.observe import Observer
+from proxy.relay.estimate import accounted, estimated, is_known, said_in, tokens_in
 from proxy.relay.heritage import Heritage
 from proxy.relay.ports import Clock, Journal, Keeper
 from proxy.relay.work import Candidate, Work
-from proxy.stream import Birth, Event, Leg, State
+from proxy.stream import Birth, Event, Leg, State, Usage
 
 TAKEOVERS_MAX = 3
 """Of one stream. Chosen: an answer that has outlived three workers may well be what kills them."""
 RECIPE_BYTES_MAX = 1024 * 1024
 """Of a recipe that is kept. Chosen: conversations fit, and pictures do not fill the store."""
+
+How = Literal["resumed", "asked", "taken_up"]
+"""Heard from its provider, which has kept it; made anew, of which nobody has seen anything; or the
+rest of it made, by a target that goes on from the text so far."""
 
 PlanAgain = Callable[[Birth, bytes], Work]
 """The work for a stream from its recipe. Raises `MidstreamError`, or `ValueError` if it is none."""
@@ -46,19 +52,28 @@ class Way(NamedTuple):
 
     candidates: Sequence[Candidate]
     """In the order in which they are to be asked."""
+    how: How
     name: str = ""
-    """By which the first of them knows the answer; "" if it is to be asked anew."""
+    """By which the first of them knows the answer that it has kept."""
 
 
 def way_on(state: State, work: Work) -> Way | None:
-    """None if it cannot be gone on with. Pure."""
+    """None if it cannot be gone on with. Pure.
+
+    Whoever was asked last comes first: it was its worker that died.
+    """
     leg = state.legs[-1] if state.legs else None
-    if leg is not None and leg.name and not leg.failure and leg.after == 0:
-        for candidate in work.candidates:
-            if _is_of(leg, candidate) and isinstance(candidate.provider, Keeper):
-                others = [each for each in work.candidates if each is not candidate]
-                return Way([candidate, *others], leg.name)
-    return None if state.last_id else Way(work.candidates)
+    candidates = work.candidates
+    if leg is not None and not leg.failure:
+        candidates = sorted(candidates, key=lambda candidate: not _is_of(leg, candidate))
+        is_first = _is_of(leg, candidates[0])
+        if is_first and leg.name and not leg.after and isinstance(candidates[0].provider, Keeper):
+            return Way(candidates, "resumed", leg.name)
+    if not state.last_id:
+        return Way(candidates, "asked")
+    if leg is not None and all(candidate.take_up is not None for candidate in candidates):
+        return Way(candidates, "taken_up")
+    return None
 
 
 def _is_of(leg: Leg, candidate: Candidate) -> bool:
@@ -116,20 +131,36 @@ class Takeover:
         events = await self._read_back(state)
         if len(events) != state.last_id:
             return "its journal is not whole"
+        lost = self._lost(state, work, events) if way.how == "taken_up" else None
+        try:
+            _check(way, events, lost)
+        except CannotContinue as cannot:
+            return cannot.reason
         heritage = Heritage(
             events=events,
             legs=state.legs,
             name=way.name,
+            takes_up=way.how == "taken_up",
+            lost=lost,
             usage=state.usage,
             has_content=state.has_content,
             age_s=max(0.0, self._clock.now() - state.birth.created_at),
         )
         work = msgspec.structs.replace(work, candidates=way.candidates)
         self._heirs.take_over(state, work, heritage)
-        self._observer.took_over(
-            state.birth, "resumed" if way.name else "asked", state.last_id, state.epoch - 1
-        )
+        self._observer.took_over(state.birth, way.how, state.last_id, state.epoch - 1)
         return ""
+
+    def _lost(self, state: State, work: Work, events: Sequence[Event]) -> Usage | None:
+        """What the newest leg has used, guessed as far as its provider had not said it."""
+        leg = accounted(state)[-1]
+        if leg.failure or is_known(leg.usage):
+            return leg.usage
+        said = said_in(events[leg.after :], work.dialect)
+        is_unseen = said.has_reasoned or not said.bytes
+        unseen_s = max(0.0, self._clock.now() - leg.began_at) if is_unseen else 0.0
+        asked = tokens_in(state.birth.input_tokens_max)
+        return estimated(leg.usage, asked, said, unseen_s, state.birth)
 
     async def _read_back(self, state: State) -> Sequence[Event]:
         events: list[Event] = []
@@ -139,3 +170,10 @@ class Takeover:
                 break
             events += page.events
         return events
+
+
+def _check(way: Way, events: Sequence[Event], used: Usage | None) -> None:
+    """Whether the text so far can be gone on with. Raises `CannotContinue`."""
+    take_up = way.candidates[0].take_up
+    if way.how == "taken_up" and take_up is not None:
+        take_up(events, used)

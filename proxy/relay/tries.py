@@ -16,7 +16,7 @@ from proxy.errors import CannotContinue, ProviderError
 from proxy.observe import Observer, Pace
 from proxy.relay.attempts import Attempts, Step
 from proxy.relay.heritage import NOTHING, Heritage
-from proxy.relay.legs import Legs
+from proxy.relay.legs import WORKER_DIED, Legs
 from proxy.relay.lifecycle import Phase
 from proxy.relay.listening import Try
 from proxy.relay.naming import Naming
@@ -75,6 +75,7 @@ class Tries:
         loop = asyncio.get_running_loop()
         held_until = self._held_until = loop.time() + self._work.hold_back_s
         over_at = loop.time() + self._work.total_s - self._heritage.age_s
+        self._leave_dead()
         step, is_again = await self._first(), False
         part = self._part(step)
         while True:
@@ -95,7 +96,7 @@ class Tries:
                 is_again = following.place == step.place and not trying.is_written
                 if not is_again:
                     self._give_up(trying)
-                self._heritage = msgspec.structs.replace(self._heritage, name="")
+                self._heritage = msgspec.structs.replace(self._heritage, name="", takes_up=False)
                 part = self._part_after(following, error)
             else:
                 if trying.is_complete and not trying.has_content:
@@ -103,6 +104,12 @@ class Tries:
                 return
             await asyncio.sleep(following.wait_s)
             step = following
+
+    def _leave_dead(self) -> None:
+        """Nobody hears more of what the dead worker listened to, unless its provider keeps it."""
+        heritage = self._heritage
+        if heritage.legs and not heritage.name and not self._legs.newest.failure:
+            self._legs.give_up(WORKER_DIED, heritage.lost)
 
     async def _first(self) -> Step:
         """Whom to ask first of those that do not rest. Raises `TargetsResting`.
@@ -246,8 +253,10 @@ class Tries:
 
     @property
     def is_broken_off(self) -> bool:
-        """Whether an answer that a dead worker began could not be heard again up to its place."""
-        return self._try is not None and not self._try.has_retold
+        """Whether what a dead worker began could not be gone on with from its place."""
+        if self._try is None:
+            return self._heritage.takes_up
+        return not self._try.has_retold
 
     # --- how it ends ------------------------------------------------------------------------
 

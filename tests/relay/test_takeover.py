@@ -12,10 +12,13 @@ from proxy.errors import ModelNotFound, ProviderRefused
 from proxy.policy.routes import Target
 from proxy.relay.ports import Admission, Append, Kept, Place, UpstreamRequest
 from proxy.relay.takeover import TAKEOVERS_MAX
-from proxy.relay.work import Candidate, Work
+from proxy.relay.work import Candidate, Part, Rest, Work
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.stream import Birth, Ending, Event, Frame, Leg, State, Usage
-from tests.relay.charging import BODY, LIMITS, Told, admission_of, make_birth
+from proxy.wire.answer import Making
+from proxy.wire.dialect import Ask
+from proxy.wire.taking_up import Finish, take_up
+from tests.relay.charging import BODY, CHUNK, LIMITS, Told, admission_of, make_birth
 from tests.relay.switchboards import LEASE_S, make_switchboard
 from tests.relay.test_tries import ASK, CHAT, WHOLE
 from tests.simulation.virtual_loop import run
@@ -180,6 +183,99 @@ def test_what_cannot_be_gone_on_with_is_interrupted(
     assert told[:3] == events
     assert not provider.asked
     assert not provider.resumed
+
+
+class Going(Told):
+    """Keeps nothing, and says this of the rest."""
+
+    def __init__(self) -> None:
+        super().__init__([WHOLE[0], CHUNK % b" and on", *WHOLE[3:]])
+
+
+def taking_up(provider: Told, ask: Ask = ASK) -> Callable[[Birth, bytes], Work]:
+    """Plans work whose only target may go on with what another has begun."""
+
+    def plan(birth: Birth, recipe: bytes) -> Work:
+        assert recipe == RECIPE
+        making = Making(
+            stream=birth.id,
+            model="m",
+            created_at=birth.created_at,
+            maker=CHAT.name,
+            wants_usage=True,
+            fields=ask.fields,
+        )
+
+        def go_on(events: Sequence[Event], used: Usage | None) -> Part | Rest:
+            taken = take_up(CHAT, CHAT, ask, ask, making, "m", events, used=used)
+            if isinstance(taken, Finish):
+                return Rest(taken.frames)
+            body = CHAT.upstream_body(taken.ask, "m")
+            return Part(UpstreamRequest(CHAT.name, "m", body), taken.translator)
+
+        work = work_of(provider)
+        (candidate,) = work.candidates
+        candidate = msgspec.structs.replace(candidate, take_up=go_on)
+        return msgspec.structs.replace(work, candidates=[candidate])
+
+    return plan
+
+
+@pytest.mark.parametrize("count", range(1, 4))
+def test_what_nobody_keeps_is_gone_on_with_from_the_text_so_far_where_that_is_allowed(
+    count: int,
+) -> None:
+    store, provider = Left(), Going()
+    events = [data for data in WHOLE[:count] if isinstance(data, bytes)]
+    leg = Leg("told", "m", CHAT.name, began_at=BEGUN_AT)
+    state, told = heir(store, taking_up(provider), lambda: store.leave(events, [leg]))
+    assert state.ending is Ending.COMPLETED
+    assert told[:count] == events
+    text = "".join(delta.text for data in told for delta in CHAT.deltas(data))
+    assert text == "ab"[: count - 1] + " and on"
+    assert len(provider.asked) == 1
+    first, second = state.legs
+    assert (first.failure, first.after, second.failure) == ("worker_died", 0, "")
+    assert (second.is_taken_over, second.after, second.usage) == (True, count, Usage(7, 3))
+    assert first.usage is not None
+    assert first.usage.is_estimate
+    assert state.usage is not None
+    assert state.usage.output_tokens == first.usage.output_tokens + 3
+    assert not store.meters.holds
+
+
+def test_an_answer_behind_a_seam_is_taken_up_once_more() -> None:
+    store, provider = Left(), Going()
+    events = [data for data in WHOLE[:3] if isinstance(data, bytes)]
+    legs = [
+        Leg("p", "m", CHAT.name, began_at=BEGUN_AT, failure="provider_error", usage=Usage(5, 1)),
+        Leg("told", "m", CHAT.name, began_at=BEGUN_AT, after=2, name="one"),
+    ]
+    state, told = heir(store, taking_up(provider), lambda: store.leave(events, legs))
+    assert state.ending is Ending.COMPLETED
+    assert told[:3] == events
+    assert [leg.failure for leg in state.legs] == ["provider_error", "worker_died", ""]
+
+
+def test_where_only_the_terminator_was_missing_nobody_is_asked() -> None:
+    store, provider = Left(), Going()
+    events = [data for data in WHOLE[:4] if isinstance(data, bytes)]
+    leg = Leg("told", "m", CHAT.name, began_at=BEGUN_AT)
+    state, told = heir(store, taking_up(provider), lambda: store.leave(events, [leg]))
+    assert state.ending is Ending.COMPLETED
+    assert told[-1] == b"[DONE]"
+    assert not provider.asked
+
+
+def test_what_no_other_can_go_on_with_is_interrupted_after_all() -> None:
+    store, provider = Left(), Going()
+    ask = CHAT.read_ask(b'{"model":"m","messages":[],"response_format":{"type":"json_object"}}')
+    events = [data for data in WHOLE[:3] if isinstance(data, bytes)]
+    leg = Leg("told", "m", CHAT.name, began_at=BEGUN_AT)
+    state, told = heir(store, taking_up(provider, ask), lambda: store.leave(events, [leg]))
+    assert state.ending is Ending.INTERRUPTED
+    assert told[:3] == events
+    assert not provider.asked
 
 
 @pytest.mark.parametrize("error", [ModelNotFound("m"), ValueError("no recipe")])
