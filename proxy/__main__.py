@@ -110,7 +110,7 @@ def _check(asked: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 def _probe(config: Config) -> int:
     """Ask what the config names, a line for each."""
-    asked = sum(model != "*" for _, model in targets(config))
+    asked = sum(target.model != "*" for target in targets(config))
     sys.stdout.write(
         "\nA token is asked for at each target, and paid for (16 tokens in openai.responses); "
         f"targets: {asked}\n"

@@ -19,6 +19,7 @@ from proxy.errors import (
     ProviderTruncated,
     ProviderUnreachable,
 )
+from proxy.policy.routes import Target
 from proxy.relay.ports import Provider, UpstreamRequest
 from proxy.upstream.providers import build_providers
 from proxy.wire.conversation import Conversation, Role, Text, Turn
@@ -64,40 +65,46 @@ async def probe(config: Config, tell: Callable[[Finding], None]) -> bool:
     gate = asyncio.Semaphore(_AT_ONCE)
     findings: list[Finding] = []
 
-    async def look(provider: Provider, model: str) -> None:
+    async def look(target: Target) -> None:
         async with gate:
-            finding = await _look(provider, model, dialects)
+            finding = await _look(providers[target.provider], target, dialects)
         findings.append(finding)
         tell(finding)
 
     try:
         async with asyncio.TaskGroup() as tasks:
-            for provider, model in targets(config):
-                tasks.create_task(look(providers[provider], model))
+            for target in targets(config):
+                tasks.create_task(look(target))
     finally:
         for each in providers.values():
             await each.close()
     return all(finding.is_well for finding in findings)
 
 
-def targets(config: Config) -> list[tuple[str, str]]:
-    """Provider and model of each, once; one star for all models that are not named."""
-    found = [(target.provider, target.model) for route in config.models for target in route.targets]
-    starred = [(provider, "*" if "*" in model else model) for provider, model in found]
-    return list(dict.fromkeys(starred))
+def targets(config: Config) -> list[Target]:
+    """Each that differs in what would be asked, once; one star for all that have one."""
+    found: dict[object, Target] = {}
+    for route in config.models:
+        for target in route.targets:
+            model, parameters = target.model, target.parameters
+            if "*" in model:
+                model, parameters = "*", {}
+            asked = Target(target.provider, model, parameters=parameters)
+            found.setdefault((asked.name, msgspec.json.encode(parameters)), asked)
+    return list(found.values())
 
 
-async def _look(provider: Provider, model: str, dialects: Mapping[str, Dialect]) -> Finding:
-    target, loop = f"{provider.name}/{model}", asyncio.get_running_loop()
+async def _look(provider: Provider, asked: Target, dialects: Mapping[str, Dialect]) -> Finding:
+    target, loop = asked.name, asyncio.get_running_loop()
     begun = loop.time()
     try:
         within_s = min(_WITHIN_S, provider.deadlines.first_event_s)
         try:
             async with asyncio.timeout(within_s):
-                if model == "*":
+                if asked.model == "*":
                     found = f"lists {len(await provider.models())} models; none was asked"
                 else:
-                    await _ask(provider, model, dialects[provider.dialects_for(model)[0]])
+                    await _ask(provider, asked, dialects[provider.dialects_for(asked.model)[0]])
                     found = "to the first content"
         except TimeoutError as error:
             raise ProviderStalled("first_event", within_s) from error
@@ -106,17 +113,18 @@ async def _look(provider: Provider, model: str, dialects: Mapping[str, Dialect])
     return Finding(target, (loop.time() - begun) * 1000, found, is_well=True)
 
 
-async def _ask(provider: Provider, model: str, dialect: Dialect) -> None:
+async def _ask(provider: Provider, target: Target, dialect: Dialect) -> None:
     """Come back with the first content. Raises `ProviderError`."""
     ask = dialect.ask_of(
         Conversation(
-            model=model,
+            model=target.model,
             turns=[Turn(Role.USER, [Text("Say yes.")])],
             output_tokens_max=_OUTPUT_TOKENS.get(dialect.name, 1),
         )
     )
-    body = dialect.upstream_body(ask, model)
-    request = UpstreamRequest(dialect.name, model, body, dialect.translated_headers)
+    ask = msgspec.structs.replace(ask, fields={**ask.fields, **target.parameters})
+    body = dialect.upstream_body(ask, target.model)
+    request = UpstreamRequest(dialect.name, target.model, body, dialect.translated_headers)
     translator, parser = dialect.translator(ask), Parser(_EVENT_BYTES_MAX)
     async with provider.stream(request) as chunks:
         async for chunk in chunks:

@@ -66,6 +66,22 @@ def test_each_target_is_asked_once_for_a_token_in_the_dialect_it_prefers() -> No
     run(main())
 
 
+def test_a_target_is_asked_with_its_own_parameters_each_way_once() -> None:
+    async def main() -> None:
+        async with FakeProvider.running() as far:
+            far.always_plays(streamed([CHUNK]))
+            own = '{to = "far/m", parameters = {temperature = 0.5}}'
+            models = f'[models.a]\ntargets = [{own}]\n[models.b]\ntargets = [{own}, "far/m"]'
+            found: list[Finding] = []
+            assert await probe(config_for(far.url, models), found.append)
+            assert len(found) == 2
+            bodies = [json.loads(each.body) for each in far.requests]
+            assert sorted(str(body.get("temperature")) for body in bodies) == ["0.5", "None"]
+            assert {body["max_completion_tokens"] for body in bodies} == {1}
+
+    run(main())
+
+
 def test_openai_is_asked_for_as_few_tokens_of_a_response_as_it_takes() -> None:
     async def main() -> None:
         async with FakeProvider.running() as far:
