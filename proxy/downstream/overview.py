@@ -214,7 +214,7 @@ def _stream(
         owner=birth.owner,
         tag=None if birth.tag is None else _short(birth.tag),
         model=_short(birth.model),
-        provider=birth.provider,
+        provider=state.provider,
         created_at=rfc3339(birth.created_at),
         events=state.last_id,
         events_per_s=None if rate is None else round(rate, 1),

@@ -6,7 +6,7 @@ told as spans, which `spans` makes and `export` sends where somebody wants them.
 """
 
 from proxy.observe.board import Board
-from proxy.observe.counts import Names, Pace
+from proxy.observe.counts import Names, Pace, Share
 from proxy.observe.facts import Observer, open_log
 from proxy.observe.lines import FIELDS
 from proxy.observe.traces import TRACE_HEADERS, Course, Peer, Span
@@ -20,6 +20,7 @@ __all__ = [
     "Observer",
     "Pace",
     "Peer",
+    "Share",
     "Span",
     "open_log",
 ]

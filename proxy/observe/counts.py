@@ -9,6 +9,7 @@ begins; for each read of its provider a few of them are added to.
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -59,6 +60,14 @@ class Distribution:
         cells = self._cells
         cells[bisect_left(self._bounds, value)] += 1
         cells[-1] += value
+
+
+class Share(NamedTuple):
+    """What one provider has used of an answer or a passage."""
+
+    provider: str
+    usage: Usage
+    microdollars: int
 
 
 class Counts:
@@ -150,25 +159,19 @@ class Counts:
         self.add("midstream_streams_running", provider)
         self.add("midstream_streams_started_total", birth.dialect, provider, model)
         self.add("midstream_owner_streams_total", self.owner(birth.owner))
-        return Pace(
-            self,
-            self.distribution(FIRST_WAITS, provider, model),
-            self.distribution(GAPS, provider, model),
-        )
+        return Pace(self, birth)
 
-    def ended(self, birth: Birth, ending: Ending, lasted_s: float, usage: Usage | None) -> None:
-        """A stream has its ending."""
-        provider, model = self.provider(birth.provider), self.model(birth.model)
+    def ended(self, birth: Birth, provider: str, ending: Ending, lasted_s: float) -> None:
+        """A stream has its ending. `provider` was asked last."""
+        provider, model = self.provider(provider), self.model(birth.model)
         self.add("midstream_streams_ended_total", birth.dialect, provider, model, ending)
         lasted = self.distribution("midstream_stream_duration_seconds", provider, model)
         lasted.add(round(max(lasted_s, 0) * 1_000_000))
-        if usage is not None:
-            self.used(birth, usage)
 
-    def used(self, birth: Birth, usage: Usage) -> None:
-        """Tokens, of a stream or a passage that is over."""
-        provider, model = self.provider(birth.provider), self.model(birth.model)
-        owner = self.owner(birth.owner)
+    def used(self, birth: Birth, share: Share) -> None:
+        """Tokens and their cost, of a stream or a passage that is over."""
+        provider, model = self.provider(share.provider), self.model(birth.model)
+        owner, usage = self.owner(birth.owner), share.usage
         for kind, tokens in (
             ("input", usage.input_tokens),
             ("cached_input", usage.cached_input_tokens),
@@ -180,10 +183,13 @@ class Counts:
                 self.add("midstream_owner_tokens_total", owner, kind, count=tokens)
                 if usage.is_estimate:
                     self.add("midstream_guessed_tokens_total", provider, model, kind, count=tokens)
+        spent = share.microdollars
+        self.add("midstream_cost_microdollars_total", provider, model, count=spent)
+        self.add("midstream_owner_cost_microdollars_total", owner, count=spent)
 
-    def wasted(self, birth: Birth, usage: Usage | None, share: float) -> None:
-        """A stream has ended, and nobody had read this share of it."""
-        provider, model = self.provider(birth.provider), self.model(birth.model)
+    def wasted(self, birth: Birth, provider: str, usage: Usage | None, share: float) -> None:
+        """A stream has ended, and nobody had read this share of it. `provider` was asked last."""
+        provider, model = self.provider(provider), self.model(birth.model)
         if share == 1:
             self.add("midstream_wasted_streams_total", provider, model)
         if usage is not None:
@@ -227,31 +233,40 @@ class Pace:
     __slots__ = (
         "_append_delay",
         "_between",
+        "_counts",
         "_first",
         "_heard_ns",
+        "_model",
         "began_ns",
         "first_content_ns",
         "first_read_ns",
         "now",
     )
 
-    def __init__(self, counts: Counts, first: Distribution, between: Distribution) -> None:
+    def __init__(self, counts: Counts, birth: Birth) -> None:
         self.now = counts.clock
+        self._counts = counts
+        self._model = counts.model(birth.model)
         self._append_delay = counts.append_delay
-        self._first = first
-        self._between = between
-        self._heard_ns = 0
+        self.asks(birth.provider)
         self.began_ns = counts.clock()
         self.first_read_ns = 0
         """When the first events came; 0 before."""
         self.first_content_ns = 0
         """When the store had the first content; 0 before."""
 
+    def asks(self, provider: str) -> None:
+        """Who is asked from now on: its pace is told, and the wait for it with all before it."""
+        names = self._counts.provider(provider), self._model
+        self._first = self._counts.distribution(FIRST_WAITS, *names)
+        self._between = self._counts.distribution(GAPS, *names)
+        self._heard_ns = 0
+
     def heard(self, at_ns: int) -> None:
         """A read at this moment has brought events, and there is content."""
         if self._heard_ns:
             self._between.add((at_ns - self._heard_ns) // 1000)
-        else:
+        elif not self.first_read_ns:
             self.first_read_ns = at_ns
         self._heard_ns = at_ns
 

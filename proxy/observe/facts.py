@@ -13,7 +13,7 @@ from typing import Literal, TextIO
 
 from proxy.errors import ConfigInvalid, MidstreamError, ProviderRefused, ProviderStalled
 from proxy.observe.board import Board
-from proxy.observe.counts import Counts, Pace
+from proxy.observe.counts import Counts, Pace, Share
 from proxy.observe.lines import Value, place_of, send_lines_to
 from proxy.observe.traces import Course, Ended, Traces
 from proxy.stream import Birth, Ending, StreamId, Usage
@@ -128,18 +128,22 @@ class Observer:
         lasted_s: float,
         usage: Usage | None,
         *,
+        provider: str,
         bytes_kept: int,
         course: Callable[[], Course],
     ) -> None:
-        """A producer is done. `ending` is None if it lost its stream to another worker."""
+        """A producer is done. `ending` is None if it lost its stream to another worker.
+
+        `provider` was asked last, here and in the facts below.
+        """
         counts = self.counts
         counts.add("midstream_streams_running", counts.provider(birth.provider), count=-1)
         if ending is not None:
-            counts.ended(birth, ending, lasted_s, usage)
+            counts.ended(birth, provider, ending, lasted_s)
             counts.distribution("midstream_stream_events", birth.dialect).add(events)
             counts.distribution("midstream_stream_bytes", birth.dialect).add(bytes_kept)
             if self.traces is not None and self.traces.wants(birth):
-                ended = Ended(birth, ending, code, events, lasted_s, usage, course())
+                ended = Ended(birth, provider, ending, code, events, lasted_s, usage, course())
                 self.traces.ended(ended, counts.clock())
         self._tell(
             logging.INFO,
@@ -153,23 +157,14 @@ class Observer:
             output_tokens=usage.output_tokens if usage else None,
         )
 
-    def stream_unread(self, birth: Birth, usage: Usage | None, share: float) -> None:
+    def stream_unread(self, birth: Birth, provider: str, usage: Usage | None, share: float) -> None:
         """A stream has ended, and nobody had read this share of its events: 1 is all of them."""
-        self.counts.wasted(birth, usage, share)
+        self.counts.wasted(birth, provider, usage, share)
 
-    def charged(self, birth: Birth, microdollars: int) -> None:
-        """What a stream has cost is known."""
-        counts = self.counts
-        names = counts.provider(birth.provider), counts.model(birth.model)
-        counts.add("midstream_cost_microdollars_total", *names, count=microdollars)
-        owner = counts.owner(birth.owner)
-        counts.add("midstream_owner_cost_microdollars_total", owner, count=microdollars)
-
-    def passed(self, birth: Birth, usage: Usage | None, microdollars: int) -> None:
-        """A passage is over. What it has used is None where its provider did nothing."""
-        if usage is not None:
-            self.counts.used(birth, usage)
-            self.charged(birth, microdollars)
+    def charged(self, birth: Birth, shares: Sequence[Share]) -> None:
+        """What each provider has used of a stream or a passage is known."""
+        for share in shares:
+            self.counts.used(birth, share)
 
     def refused(self, kind: str, pool: str) -> None:
         """A limit refused a create. Both are names of the config."""
@@ -303,12 +298,18 @@ class Observer:
         self._tell(logging.WARNING, "collector_back", spans=spans)
 
     def sweep_ended(
-        self, birth: Birth, ending: Ending, usage: Usage | None, age_s: float, events: int
+        self,
+        birth: Birth,
+        provider: str,
+        ending: Ending,
+        usage: Usage | None,
+        age_s: float,
+        events: int,
     ) -> None:
         """A stream was left by its worker, and this one wrote its ending."""
-        self.counts.ended(birth, ending, age_s, usage)
+        self.counts.ended(birth, provider, ending, age_s)
         if self.traces is not None and self.traces.wants(birth):
-            ended = Ended(birth, ending, "", events, age_s, usage)
+            ended = Ended(birth, provider, ending, "", events, age_s, usage)
             self.traces.ended(ended, self.counts.clock())
         self._tell(logging.WARNING, "sweep_ended", stream=birth.id, ending=ending)
 

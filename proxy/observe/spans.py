@@ -171,7 +171,7 @@ def _answer(ended: Ended) -> Attributes:
         "midstream.stream": birth.id,
         "midstream.ending": ended.ending.value,
         "midstream.events": ended.events,
-        "midstream.provider": birth.provider,
+        "midstream.provider": ended.provider,
         "midstream.model": birth.model[:_CHARS_MAX],
         "midstream.dialect": birth.dialect,
         "midstream.owner": birth.owner,

@@ -43,6 +43,8 @@ class Ended(msgspec.Struct, frozen=True):
     """An answer that has ended."""
 
     birth: Birth
+    provider: str
+    """That was asked last."""
     ending: Ending
     code: str
     """Of what went wrong; empty if nothing did."""

@@ -13,7 +13,7 @@ from proxy.errors import (
     StoreUnavailable,
     StreamLimitReached,
 )
-from proxy.observe import Observer
+from proxy.observe import Observer, Share
 from proxy.policy.quotas import Use, cost
 from proxy.relay.admission import may_go_without_ledger
 from proxy.relay.courier import Courier, Load
@@ -105,7 +105,9 @@ class Couriers:
         birth = courier.birth
         await courier.run()
         use = _use(courier)
-        self._observer.passed(birth, courier.usage, use.microdollars)
+        if courier.usage is not None:
+            share = Share(birth.provider, courier.usage, use.microdollars)
+            self._observer.charged(birth, [share])
         if birth.id in self._entered:
             await self._errands.insist(lambda: self._ledger.settle(birth.id, use))
             self._entered.discard(birth.id)

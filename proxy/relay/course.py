@@ -7,7 +7,7 @@ from proxy.relay.producer import Producer
 def course_of(producer: Producer) -> Course:
     """What only its producer knows of an answer. Looks at a few of its events."""
     work, pace = producer.work, producer.pace
-    candidate = work.candidates[0]
+    candidate = producer.candidate
     return Course(
         peer=candidate.provider.peer,
         model=candidate.request.model,

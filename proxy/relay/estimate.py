@@ -18,6 +18,7 @@ from proxy.errors import (
     ProviderStalled,
     ProviderUnreachable,
 )
+from proxy.observe import Share
 from proxy.policy.pools import provider_pool
 from proxy.policy.quotas import Use, cost
 from proxy.stream import Birth, Event, Leg, Price, State, Usage
@@ -174,10 +175,18 @@ def uses_of(state: State) -> Uses | None:
     return Uses(total, by_pool)
 
 
-def use_of(state: State) -> Use | None:
-    """Of `uses_of` the total."""
-    uses = uses_of(state)
-    return None if uses is None else uses.total
+def shares_of(state: State) -> Sequence[Share]:
+    """What each provider has used of a stream that is over; nothing where nobody will ever know."""
+    if uses_of(state) is None or state.usage is None:
+        return ()
+    if not state.legs:
+        birth = state.birth
+        return [Share(birth.provider, state.usage, _cost(state.usage, birth.price))]
+    return [
+        Share(leg.provider, leg.usage, _cost(leg.usage, leg.price))
+        for leg in accounted(state)
+        if leg.usage is not None
+    ]
 
 
 def _bills(state: State) -> Sequence[tuple[Usage, Price | None]]:

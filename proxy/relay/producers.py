@@ -1,7 +1,7 @@
 """All producers of one process: how a stream is made, and what is done when it has ended."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from proxy.errors import (
@@ -10,15 +10,14 @@ from proxy.errors import (
     StoreUnavailable,
     StreamLimitReached,
 )
-from proxy.observe import Observer
-from proxy.policy.quotas import Use
+from proxy.observe import Observer, Share
 from proxy.relay.admission import may_go_without_ledger, uncounted
 from proxy.relay.attempts import Attempts
 from proxy.relay.births import Births
 from proxy.relay.committer import Committer
 from proxy.relay.course import course_of
 from proxy.relay.errands import Errands
-from proxy.relay.estimate import use_of
+from proxy.relay.estimate import shares_of
 from proxy.relay.heritage import NOTHING, Heritage
 from proxy.relay.legs import Legs
 from proxy.relay.lifecycle import Phase
@@ -242,23 +241,23 @@ class Producers(Mapping[StreamId, Producer]):
         """
         writer = producer.writer
         has_ended = writer.phase is Phase.ENDED or writer.tail.is_erased
-        self._tell_end(producer, use_of(producer.state()) if has_ended else None)
+        self._tell_end(producer, shares_of(producer.state()) if has_ended else ())
         if has_ended:
             await self._errands.insist(
                 partial(settle, self._ledger, writer.birth.id, producer.state())
             )
         ending = writer.tail.ending
-        self.tally.ended(writer.birth, ending, writer.problem, events=writer.last_id)
+        provider = producer.candidate.provider.name
+        self.tally.ended(writer.birth, provider, ending, writer.problem, events=writer.last_id)
         del self._running[writer.birth.id]
         self._readers.let_go(writer.tail)
         if ending is not None and writer.tail.unread:
             await self._look_for_readers(writer)
 
-    def _tell_end(self, producer: Producer, use: Use | None) -> None:
+    def _tell_end(self, producer: Producer, shares: Sequence[Share]) -> None:
         """At once: what is not told when this process dies, nobody tells."""
         writer = producer.writer
-        if use is not None:
-            self._observer.charged(writer.birth, use.microdollars)
+        self._observer.charged(writer.birth, shares)
         self._observer.stream_ended(
             writer.birth,
             writer.tail.ending,
@@ -266,6 +265,7 @@ class Producers(Mapping[StreamId, Producer]):
             writer.last_id,
             self._clock.now() - writer.birth.created_at,
             writer.usage,
+            provider=producer.candidate.provider.name,
             bytes_kept=writer.bytes_kept,
             course=lambda: course_of(producer),
         )
@@ -279,4 +279,4 @@ class Producers(Mapping[StreamId, Producer]):
         else:
             if state is not None and not state.was_watched:
                 share = writer.tail.unread / writer.last_id
-                self._observer.stream_unread(writer.birth, writer.usage, share)
+                self._observer.stream_unread(writer.birth, state.provider, writer.usage, share)

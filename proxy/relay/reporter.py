@@ -75,10 +75,10 @@ class Reporter:
         )
 
     def _lately(self) -> Lately:
-        writers = [producer.writer for producer in self._producers.values()]
+        producers = list(self._producers.values())
         return self._producers.tally.look(
-            Counter(writer.birth.provider for writer in writers),
-            sum(writer.last_id for writer in writers),
+            Counter(producer.candidate.provider.name for producer in producers),
+            sum(producer.writer.last_id for producer in producers),
             clock_s=asyncio.get_running_loop().time(),
         )
 

@@ -24,8 +24,8 @@ from proxy.relay.estimate import (
     estimated,
     is_known,
     said_in,
+    shares_of,
     tokens_in,
-    use_of,
     uses_of,
 )
 from proxy.relay.lifecycle import Phase
@@ -180,11 +180,10 @@ class Sweep:
             assert state.ending is not None, "it has ended"
             age_s = self._clock.now() - state.birth.created_at
             self._observer.sweep_ended(
-                state.birth, state.ending, state.usage, age_s, events=writer.last_id
+                state.birth, state.provider, state.ending, state.usage, age_s, events=writer.last_id
             )
-            if (use := use_of(state)) is not None:
-                self._observer.charged(state.birth, use.microdollars)
-            self._tally.ended(state.birth, state.ending, state.problem)
+            self._observer.charged(state.birth, shares_of(state))
+            self._tally.ended(state.birth, state.provider, state.ending, state.problem)
 
     async def _settle(self, writer: Writer, state: State) -> None:
         """At once, where it can be: a dead stream still counts as one of so many at a time."""

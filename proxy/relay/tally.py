@@ -84,23 +84,24 @@ class Tally:
     def ended(
         self,
         birth: Birth,
+        provider: str,
         ending: Ending | None,
         problem: Problem | None,
         *,
         events: int = 0,
     ) -> None:
-        """A stream is over, after `events` that were made here.
+        """A stream is over, after `events` that were made here. `provider` was asked last.
 
         `problem` is None too where another worker has written the end, which then tells it.
         """
         self._ended_events += events
         now = self._now()
         ends, failures = self._minute(now)
-        ends[birth.provider] += 1
+        ends[provider] += 1
         if problem is not None and ending in {Ending.FAILED, Ending.INTERRUPTED}:
-            failures[birth.provider] += ending is Ending.FAILED
+            failures[provider] += ending is Ending.FAILED
             model = birth.model[:_NAME_CHARS_MAX]
-            trouble = Trouble(now, problem.code, problem.status, model, birth.provider)
+            trouble = Trouble(now, problem.code, problem.status, model, provider)
             self._troubles.append(trouble)
 
     def _minute(self, now: float) -> tuple[Counter[str], Counter[str]]:

@@ -202,7 +202,8 @@ class Tries:
         if is_again:
             self._legs.again(step.wait_s)
         else:
-            self._legs.begin(self._work.candidates[step.place], step.wait_s)
+            self._legs.begin(self.candidate, step.wait_s)
+            self._pace.asks(self.candidate.provider.name)
 
     def _new_try(self, step: Step, part: Part, held_until: float, over_at: float) -> Try:
         dialect = self._work.dialect

@@ -67,14 +67,22 @@ def tell_everything(observer: Observer) -> int:
     observer.stream_started(BIRTH)
     usage = Usage(input_tokens=5, output_tokens=7)
     observer.stream_ended(
-        BIRTH, Ending.COMPLETED, "", 12, 1.5, usage, bytes_kept=9, course=untraced
+        BIRTH,
+        Ending.COMPLETED,
+        "",
+        12,
+        1.5,
+        usage,
+        provider="openai",
+        bytes_kept=9,
+        course=untraced,
     )
     observer.provider_failed(STREAM, "openai", ProviderUnreachable("openai", CANARY))
     observer.store_lost("timeout")
     observer.store_back(2.5)
     observer.collector_lost()
     observer.collector_back(512)
-    observer.sweep_ended(BIRTH, Ending.INTERRUPTED, usage, 4.5, events=3)
+    observer.sweep_ended(BIRTH, "openai", Ending.INTERRUPTED, usage, 4.5, events=3)
     observer.internal_error(RuntimeError(CANARY), request="r1")
     observer.worker_died(2, 77, -9, 3.14)
     observer.worker_not_started(2, OSError(CANARY))

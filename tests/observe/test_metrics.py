@@ -12,7 +12,7 @@ import pytest
 
 import proxy
 from proxy.errors import ConfigInvalid, ProviderRefused
-from proxy.observe import Names, Observer
+from proxy.observe import Names, Observer, Share
 from proxy.observe.counts import Counts
 from proxy.observe.exposition import Sample, expose
 from proxy.observe.metrics import GAPS, METRICS, Kind
@@ -85,12 +85,20 @@ def tell_everything(observer: Observer) -> None:
     pace.accepted(pace.now())
     pace.spoke()
     observer.stream_ended(
-        birth(), Ending.COMPLETED, "", 12, 1.5, USAGE, bytes_kept=4000, course=untraced
+        birth(),
+        Ending.COMPLETED,
+        "",
+        12,
+        1.5,
+        USAGE,
+        provider=birth().provider,
+        bytes_kept=4000,
+        course=untraced,
     )
-    observer.sweep_ended(birth(), Ending.INTERRUPTED, GUESS, 0.5, 12)
-    observer.stream_unread(birth(), USAGE, 1)
-    observer.stream_unread(birth(), USAGE, 0.6)
-    observer.charged(birth(), 1234)
+    observer.sweep_ended(birth(), "openai", Ending.INTERRUPTED, GUESS, 0.5, 12)
+    observer.stream_unread(birth(), "openai", USAGE, 1)
+    observer.stream_unread(birth(), "openai", USAGE, 0.6)
+    observer.charged(birth(), [Share("openai", USAGE, 1234), Share("openai", GUESS, 0)])
     observer.refused("tokens_per_minute", "key:ann")
     observer.reader_came("sse", 3)
     observer.reader_left("sse")
@@ -174,7 +182,9 @@ def test_a_stream_that_went_to_another_worker_has_not_ended_here() -> None:
     observer = counting()
 
     observer.stream_started(birth())
-    observer.stream_ended(birth(), None, "", 3, 1.0, None, bytes_kept=9, course=untraced)
+    observer.stream_ended(
+        birth(), None, "", 3, 1.0, None, provider=birth().provider, bytes_kept=9, course=untraced
+    )
 
     scraped = told(observer)
     assert scraped.total("midstream_streams_running") == 0
@@ -188,7 +198,15 @@ def test_a_stream_of_a_provider_that_the_config_lost_meanwhile_still_leaves() ->
     observer.stream_started(birth())
     observer.counts.know(Names(lambda _: None, (), (), {}, "1.2.3"))
     observer.stream_ended(
-        birth(), Ending.COMPLETED, "", 3, 1.0, None, bytes_kept=9, course=untraced
+        birth(),
+        Ending.COMPLETED,
+        "",
+        3,
+        1.0,
+        None,
+        provider=birth().provider,
+        bytes_kept=9,
+        course=untraced,
     )
 
     running = told(observer).samples
@@ -202,7 +220,15 @@ def test_a_thousand_hostile_names_make_one_series() -> None:
         asked = birth(model=hostile, owner=f"owner {number}", provider=f"provider {number}")
         observer.stream_started(asked)
         observer.stream_ended(
-            asked, Ending.COMPLETED, "", 1, 1.0, USAGE, bytes_kept=9, course=untraced
+            asked,
+            Ending.COMPLETED,
+            "",
+            1,
+            1.0,
+            USAGE,
+            provider=asked.provider,
+            bytes_kept=9,
+            course=untraced,
         )
         observer.served(method=f"M{number}", route="", status=404, ms=1.0, request="r", stream=None)
 
@@ -223,11 +249,12 @@ def test_a_config_of_very_many_names_fills_no_sheet() -> None:
     for name in everything:
         asked = birth(model=name, owner=name, provider=everything[0])
         counts.began(asked)
-        counts.wasted(asked, USAGE, 1)
+        counts.wasted(asked, everything[0], USAGE, 1)
         for dialect in ("openai.chat", "anthropic.messages"):
             for ending in Ending:
                 spoken = msgspec.structs.replace(asked, dialect=dialect)
-                counts.ended(spoken, ending, 1.0, USAGE)
+                counts.ended(spoken, everything[0], ending, 1.0)
+                counts.used(spoken, Share(everything[0], USAGE, 1))
 
     scraped = read_metrics(counts.exposition({}).decode())
     assert scraped.total("midstream_metrics_overflows_total") == 0

@@ -13,8 +13,18 @@ from proxy.errors import (
     ProviderUnreachable,
     StoreUnavailable,
 )
+from proxy.observe import Share
 from proxy.policy.quotas import Ask, Use
-from proxy.relay.estimate import Said, accounted, cost_of, estimated, said_in, use_of, uses_of
+from proxy.relay.estimate import (
+    Said,
+    Uses,
+    accounted,
+    cost_of,
+    estimated,
+    said_in,
+    shares_of,
+    uses_of,
+)
 from proxy.relay.ports import (
     Admission,
     Admitted,
@@ -184,9 +194,12 @@ def test_a_dead_worker_s_stream_is_guessed_from_its_journal_and_charged_by_its_b
 def test_what_was_erased_with_its_worker_dead_has_used_what_it_held(usage: Usage | None) -> None:
     state = State(make_birth("openai.chat"), 1, 3, usage=usage, is_erased=True)
 
-    assert use_of(state) is None
-    assert use_of(msgspec.structs.replace(state, usage=Usage(10, 5))) == Use(15, 20)
-    assert use_of(msgspec.structs.replace(state, usage=None, ending=Ending.FAILED)) == Use()
+    counted = msgspec.structs.replace(state, usage=Usage(10, 5))
+    unasked = msgspec.structs.replace(state, usage=None, ending=Ending.FAILED)
+    assert (uses_of(state), shares_of(state)) == (None, ())
+    assert uses_of(counted) == Uses(Use(15, 20))
+    assert shares_of(counted) == [Share(state.birth.provider, Usage(10, 5), 20)]
+    assert (uses_of(unasked), shares_of(unasked)) == (Uses(Use()), ())
 
 
 CHEAP, DEAR = Price(1_000_000, 0, 2_000_000, 0), Price(10_000_000, 0, 20_000_000, 0)
@@ -213,7 +226,11 @@ def test_each_leg_costs_by_its_own_price_and_its_provider_has_used_that() -> Non
 
     assert accounted(state)[2].usage == Usage(20, 7, is_estimate=True)
     assert uses is not None
-    assert uses.total == Use(42, 20 + 340) == use_of(state)
+    assert uses.total == Use(42, 20 + 340)
+    assert shares_of(state) == [
+        Share("two", Usage(10, 5, is_estimate=True), 20),
+        Share("three", Usage(20, 7, is_estimate=True), 340),
+    ]
     assert uses.by_pool == {
         f"provider:{state.birth.provider}": Use(),
         "provider:one": Use(),

@@ -53,7 +53,7 @@ def test_the_pace_is_of_the_time_between_two_looks_and_an_end_changes_nothing_of
 
     first = look(tally, events=100, clock_s=10)
     second = look(tally, events=160, clock_s=12)
-    tally.ended(make_birth(), Ending.COMPLETED, None, events=170)
+    tally.ended(make_birth(), "said", Ending.COMPLETED, None, events=170)
     third = look(tally, events=0, clock_s=14)
     fourth = look(tally, events=0, clock_s=16)
 
@@ -108,11 +108,11 @@ def test_a_quantile_of_nothing_is_none_and_beyond_the_bounds_it_is_the_last_of_t
 def test_ends_and_failures_of_a_provider_are_told_of_for_ten_minutes() -> None:
     clock = Clock()
     tally = Tally(clock.now, Counts())
-    tally.ended(make_birth(), Ending.COMPLETED, None)
+    tally.ended(make_birth(), "said", Ending.COMPLETED, None)
     clock.at = NOON + 60
-    tally.ended(make_birth(), Ending.FAILED, BROKEN)
-    tally.ended(make_birth(), Ending.CANCELLED, Problem(499, "c", "."))
-    tally.ended(make_birth(), Ending.INTERRUPTED, Problem(502, "stream_interrupted", "."))
+    tally.ended(make_birth(), "said", Ending.FAILED, BROKEN)
+    tally.ended(make_birth(), "said", Ending.CANCELLED, Problem(499, "c", "."))
+    tally.ended(make_birth(), "said", Ending.INTERRUPTED, Problem(502, "stream_interrupted", "."))
 
     def told(now: float) -> tuple[int, int] | None:
         clock.at = now
@@ -127,8 +127,8 @@ def test_ends_and_failures_of_a_provider_are_told_of_for_ten_minutes() -> None:
 def test_troubles_are_the_newest_and_an_end_that_another_worker_wrote_is_none() -> None:
     tally = make_tally()
     for number in range(25):
-        tally.ended(make_birth(model=f"m{number}"), Ending.FAILED, BROKEN)
-    tally.ended(make_birth(), Ending.INTERRUPTED, None)
+        tally.ended(make_birth(model=f"m{number}"), "said", Ending.FAILED, BROKEN)
+    tally.ended(make_birth(), "said", Ending.INTERRUPTED, None)
 
     models = [trouble.model for trouble in look(tally).troubles]
 
@@ -140,7 +140,7 @@ def test_the_largest_of_it_is_small() -> None:
     tally = make_tally(counts)
     for number in range(40):
         birth = make_birth(model="m" * 200, provider=f"{number:0>64}")
-        tally.ended(birth, Ending.FAILED, BROKEN)
+        tally.ended(birth, "said", Ending.FAILED, BROKEN)
     for _ in range(1_000):
         for wait in WAIT_BOUNDS:
             for each in waits(counts):

@@ -86,7 +86,7 @@ class Turns:
             state = await self._make(said, fields, span)
         finally:
             lane.is_making = False
-        is_kept = said.is_stored and self._keeps_responses(state.birth.provider)
+        is_kept = said.is_stored and self._keeps_responses(state.provider)
         items = () if is_kept else memory.asked_items(fields)
         last = await self._read(lane, state, 0, span)
         answer = None if is_kept or last is None else memory.answered(last)
