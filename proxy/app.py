@@ -19,6 +19,7 @@ from proxy.config import Config, needs_restart
 from proxy.downstream.create import plan_again
 from proxy.downstream.dashboard import dashboard_routes
 from proxy.downstream.desk import ConfigRefusal, Desk, HttpSettings
+from proxy.downstream.encryption import Encryption
 from proxy.downstream.front import Front
 from proxy.downstream.generate import generate_routes
 from proxy.downstream.lanes.handshake import lanes_routes
@@ -126,6 +127,7 @@ async def running_app(
             pools=config.pools,
             observer=observer,
             settings=_http_settings(config),
+            encryption=_encryption(config),
             ping=store.ping,
         )
         await stack.enter_async_context(revoking(desk))
@@ -163,11 +165,13 @@ def _reload_from(
         if not changed.keys and not config.server.is_loopback:  # it goes on listening there
             what = f"this server listens on {config.server.host}, and needs a key while it does"
             raise ConfigInvalid((f"[keys]: {what}",))
+        encryption = _encryption(changed)
         desk.providers = fleet.change(changed.providers, desk.switchboard.providers_in_use())
         desk.routes = Routes(changed.models)
         desk.keyring = Keyring(changed.keys)
         desk.pools = changed.pools
         desk.settings = _http_settings(changed)
+        desk.encryption = encryption
         desk.refused = None
         revoke(desk)
         desk.observer.counts.know(_names(changed, desk.routes, desk.dialects, identity))
@@ -224,6 +228,10 @@ def _http_settings(config: Config) -> HttpSettings:
         detach=config.streams.detach,
         takeover=config.streams.takeover,
     )
+
+
+def _encryption(config: Config) -> Encryption:
+    return Encryption(config.store.encryption_keys, secrets.token_bytes)
 
 
 def _litestar(desk: Desk) -> Litestar:

@@ -46,6 +46,7 @@ _HEADER_NAME_CHARS_MAX = 100
 _HEADER_VALUE_CHARS_MAX = 1000
 _HEADERS_MAX = 50  # chosen: half of what servers commonly take
 _TARGET_CHARS_MAX = 300
+_SECRETS_MAX = 10  # chosen: the one in use, and those of some rotations before
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -62,6 +63,7 @@ class Reader:
         self._readers: Mapping[object, Callable[[Path, object], object]] = {
             Secret: self._address,
             Secret | None: self._secret,
+            tuple[Secret, ...] | None: self._secrets,
             dict[str, Secret]: self._headers,
             Detach: self._detach,
             tuple[Target, ...]: self._targets,
@@ -135,6 +137,16 @@ class Reader:
             case Secret() as secret:
                 return secret
         return None
+
+    def _secrets(self, path: Path, value: object) -> tuple[Secret, ...]:
+        """One, or several of which the first counts most."""
+        given = value if isinstance(value, list) else [value]
+        if not 0 < len(given) <= _SECRETS_MAX:
+            what = f'must be "env:NAME" or "file:PATH", or a list of 1 to {_SECRETS_MAX} of them'
+            self._problems.add(path, what)
+            return ()
+        found = (self._secret(path, each) for each in given)
+        return tuple(secret for secret in found if secret is not None)
 
     def _address(self, path: Path, value: object) -> Secret | None:
         """The store's address may stand in the file; `rules` sees to it that it holds no secret."""

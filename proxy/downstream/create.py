@@ -143,7 +143,7 @@ async def let_finish(producer: Producer | None) -> None:
 
 def plan_again(desk: Desk, birth: Birth, raw: bytes) -> Work:
     """The work for a stream whose worker died, from its recipe. See `PlanAgain`."""
-    recipe = read_recipe(desk, raw)
+    recipe = read_recipe(desk, birth.id, raw)
     dialect = desk.dialects[birth.dialect]
     call = Call(
         headers=dict(recipe.headers),
@@ -212,16 +212,16 @@ def _plan(
         return translation(call.dialect, theirs, ask, making)
 
     candidate = Candidate(target, provider, request, listen)
-    recipe = _recipe(desk, call, pinned)
+    recipe = _recipe(desk, call, pinned, birth.id)
     hold_back_s = _hold_back_s(desk, ask)
     work = Work(call.dialect, [candidate], held.limits, held.most, recipe, hold_back_s)
     return birth, work
 
 
-def _recipe(desk: Desk, call: Call, pinned: str | None) -> bytes | None:
+def _recipe(desk: Desk, call: Call, pinned: str | None, stream: StreamId) -> bytes | None:
     if not desk.settings.takeover:
         return None
-    return write_recipe(call.principal, call.ask, passed_on(call.headers), pinned)
+    return write_recipe(desk, stream, call.principal, call.ask, passed_on(call.headers), pinned)
 
 
 def _hold_back_s(desk: Desk, ask: Ask) -> float:

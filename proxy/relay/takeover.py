@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from proxy.errors import MidstreamError
+from proxy.errors import MidstreamError, RecipeUnreadable
 from proxy.observe import Observer
 from proxy.relay.heritage import Heritage
 from proxy.relay.ports import Clock, Journal, Keeper
@@ -25,7 +25,7 @@ RECIPE_BYTES_MAX = 1024 * 1024
 """Of a recipe that is kept. Chosen: conversations fit, and pictures do not fill the store."""
 
 PlanAgain = Callable[[Birth, bytes], Work]
-"""The work for a stream from its recipe. Raises `MidstreamError`, or `ValueError` if it is none."""
+"""The work for a stream from its recipe. Raises `MidstreamError`."""
 
 
 class Heirs(Protocol):
@@ -106,10 +106,10 @@ class Takeover:
         """Why not, if it is not."""
         try:
             work = plan(state.birth, recipe)
+        except RecipeUnreadable as error:
+            return f"its recipe cannot be read: {error.why}"
         except MidstreamError as error:
             return error.code
-        except ValueError:
-            return "its recipe cannot be read"
         way = way_on(state, work)
         if way is None:
             return "its provider does not keep it"

@@ -79,12 +79,13 @@ ONE_OF_EACH: Sequence[MidstreamError] = (
 NEVER_SERVED = {
     errors.ConfigInvalid,
     errors.DataInUse,
+    errors.RecipeUnreadable,
     errors.ServerUnreachable,
     errors.ServerRefused,
     errors.LineLost,
     errors.PromiseBroken,
 }
-"""Met at the start, or at the terminal."""
+"""Met at the start, in a takeover, or at the terminal."""
 
 
 def parameters(operation: str) -> dict[str, dict[str, Any]]:
