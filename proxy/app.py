@@ -132,13 +132,12 @@ async def running_app(
         )
         await stack.enter_async_context(revoking(desk))
         switchboard.takeover.plan = partial(plan_again, desk)
-        asgi = Front(_litestar(desk), observer, entropy)
         reload = _reload_from(config, desk, fleet, identity)
 
         def refuse(refusal: ConfigRefusal) -> None:
             desk.refused = refusal
 
-        yield App(asgi, switchboard, store, reload, refuse)
+        yield App(Front(_litestar(desk), observer, entropy), switchboard, store, reload, refuse)
 
 
 @asynccontextmanager
