@@ -33,11 +33,11 @@ def check_store(store: Store, problems: Problems) -> None:
             "holds a password, which must not stand in the file: put the whole address into a "
             'variable and write "env:NAME"',
         )
-    for place, secret in enumerate(store.encryption_key or (), start=1):
+    for secret in store.encryption_key or ():
         if random_key(secret.reveal()) is None:
             problems.add(
                 ("store", "encryption_key"),
-                f"number {place} must be 32 random bytes in base64 or hexadecimal; "
+                f"what {secret.source} holds must be 32 random bytes in base64 or hexadecimal; "
                 "`openssl rand -base64 32` makes them",
             )
 

@@ -460,6 +460,6 @@ def test_what_is_no_random_encryption_key_is_refused_and_told_how_to_make_one(
 
     (problem,) = refused.value.problems
     assert problem == (
-        "line 2: [store] encryption_key: number 2 must be 32 random bytes in base64 or "
+        "line 2: [store] encryption_key: what env:B holds must be 32 random bytes in base64 or "
         "hexadecimal; `openssl rand -base64 32` makes them"
     )
