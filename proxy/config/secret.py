@@ -1,8 +1,8 @@
 """Secrets: values that are referred to in the file and never stand in it.
 
 Owns the two forms of a reference, ``env:NAME`` and ``file:PATH``, and how a key of random bytes is
-written behind one. A value is never shown: not
-by `repr` or `str`, not in a problem, and no serializer can write a `Secret`.
+written behind one. A value is never shown: not by `repr` or `str`, not in a problem, and no
+serializer can write a `Secret`.
 """
 
 import base64

@@ -60,13 +60,15 @@ class Encryption:
         begin, nonce = kept[:_NONCE_AT], kept[_NONCE_AT : _NONCE_AT + _NONCE_BYTES]
         key = next((each for each in self._keys if begin == _VERSION + each.id), None)
         if key is None:
-            raise RecipeUnreadable("the key that it is encrypted with is not in encryption_key")
+            raise RecipeUnreadable(
+                "it is encrypted with a key that is not in [store] encryption_key"
+            )
         try:
             return self._aes(_stream_key(key, stream)).decrypt(
                 nonce, kept[_NONCE_AT + _NONCE_BYTES :], begin + stream.encode()
             )
         except (self._changed, ValueError) as error:  # ValueError: too short for a nonce
-            raise RecipeUnreadable("the store has it changed, or another stream's") from error
+            raise RecipeUnreadable("it was changed in the store, or is another stream's") from error
 
 
 def _id_of(key: bytes) -> bytes:

@@ -155,7 +155,7 @@ async def ends(
 
 @pytest.mark.parametrize(
     ("stays", "dies"),
-    [(["OLD"], ["OLD"]), (["NEW", "OLD"], ["OLD"]), (["OLD", "NEW"], ["NEW", "OLD"]), ([], [])],
+    [(["OLD"], ["OLD"]), (["NEW", "OLD"], ["OLD"])],
 )
 def test_whoever_has_the_key_goes_on_with_the_stream(
     tmp_path: Path, stays: list[str], dies: list[str]
@@ -168,7 +168,7 @@ def test_whoever_has_the_key_goes_on_with_the_stream(
 @pytest.mark.parametrize(
     ("stays", "dies", "why"),
     [
-        (["NEW"], ["OLD"], "the key that it is encrypted with is not in encryption_key"),
+        (["NEW"], ["OLD"], "it is encrypted with a key that is not in [store] encryption_key"),
         ([], ["OLD"], "it is encrypted, and no [store] encryption_key is set"),
         (["OLD"], [], "it is not encrypted, though [store] encryption_key is set"),
     ],
@@ -202,7 +202,26 @@ def test_what_was_moved_or_changed_in_the_store_is_interrupted_and_the_rest_goes
         log = first.log.read_text()
 
     assert endings == [*["interrupted"] * 3, "completed"]
-    assert log.count("the store has it changed, or another stream's") == 3
+    assert log.count("it was changed in the store, or is another stream's") == 3
+    assert log.count("took_over") == 1
+
+
+def test_without_a_key_what_is_no_recipe_any_more_is_interrupted_and_the_rest_goes_on(
+    tmp_path: Path,
+) -> None:
+    with pair(tmp_path, [], []) as (first, second), store_at(tmp_path / "data") as store:
+
+        def spoil(streams: list[str]) -> None:
+            names = [next(store.scan_iter(f"*{stream}*recipe")) for stream in streams]
+            kept = store.get(names[0])
+            spoilt = [b"\xc1", kept[:-9], kept.replace(b'{"model"', b'["model"')]
+            store.mset(dict(zip(names, spoilt, strict=False)))
+
+        endings = asyncio.run(ends(first, second, 4, spoil))
+        log = first.log.read_text()
+
+    assert endings == [*["interrupted"] * 3, "completed"]
+    assert log.count("not_taken_over") == 3
     assert log.count("took_over") == 1
 
 
