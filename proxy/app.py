@@ -19,6 +19,7 @@ from proxy.config import Config, needs_restart
 from proxy.downstream.create import plan_again
 from proxy.downstream.dashboard import dashboard_routes
 from proxy.downstream.desk import ConfigRefusal, Desk, HttpSettings
+from proxy.downstream.encryption import Encryption
 from proxy.downstream.front import Front
 from proxy.downstream.generate import generate_routes
 from proxy.downstream.lanes.handshake import lanes_routes
@@ -121,13 +122,12 @@ async def running_app(
         await stack.enter_async_context(switchboard.reporter(identity).running())
         desk = _desk(config, switchboard, dialects, fleet, routes, store)
         await stack.enter_async_context(revoking(desk))
-        asgi = Front(_litestar(desk), observer, entropy)
         reload = _reload_from(config, desk, fleet, identity)
 
         def refuse(refusal: ConfigRefusal) -> None:
             desk.refused = refusal
 
-        yield App(asgi, switchboard, store, reload, refuse)
+        yield App(Front(_litestar(desk), observer, entropy), switchboard, store, reload, refuse)
 
 
 def _desk(
@@ -147,6 +147,7 @@ def _desk(
         pools=config.pools,
         observer=switchboard.observer,
         settings=_http_settings(config),
+        encryption=_encryption(config),
         ping=store.ping,
     )
     switchboard.takeover.plan = partial(plan_again, desk)
@@ -177,11 +178,13 @@ def _reload_from(
         if not changed.keys and not config.server.is_loopback:  # it goes on listening there
             what = f"this server listens on {config.server.host}, and needs a key while it does"
             raise ConfigInvalid((f"[keys]: {what}",))
+        encryption = _encryption(changed)
         desk.providers = fleet.change(changed.providers, desk.switchboard.providers_in_use())
         desk.routes = Routes(changed.models)
         desk.keyring = Keyring(changed.keys)
         desk.pools = changed.pools
         desk.settings = _http_settings(changed)
+        desk.encryption = encryption
         desk.refused = None
         revoke(desk)
         desk.observer.counts.know(_names(changed, desk.routes, desk.dialects, identity))
@@ -240,6 +243,10 @@ def _http_settings(config: Config) -> HttpSettings:
         detach=config.streams.detach,
         takeover=config.streams.takeover,
     )
+
+
+def _encryption(config: Config) -> Encryption:
+    return Encryption(config.store.encryption_keys, secrets.token_bytes)
 
 
 def _litestar(desk: Desk) -> Litestar:

@@ -44,6 +44,7 @@
     │   ├── TargetsResting          503
     │   ├── ConfigInvalid           the file cannot be applied
     │   ├── DataInUse               another process owns the embedded store's data
+    │   ├── RecipeUnreadable        what is kept of a request cannot be read here
     │   └── InternalError           500: a bug
     ├── CannotContinue              nobody's: an answer ends where its provider left it
     └── ServerError                 that of a server, met by a command of the terminal
@@ -819,6 +820,22 @@ class DataInUse(OwnError):
             f"The data in {self.path} is in use by another Midstream; stop it, "
             f"or set [store] path to another place."
         )
+
+
+class RecipeUnreadable(OwnError):
+    """What is kept of a request cannot be read here, so its stream cannot be taken over."""
+
+    code = "recipe_unreadable"
+    is_retryable = False
+    retry_after_s = None
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+        """In our own words, for the log."""
+
+    def __str__(self) -> str:
+        return f"Its recipe cannot be read: {self.why}."
 
 
 class InternalError(OwnError):

@@ -10,6 +10,7 @@ from proxy.config.expectations import nearest
 from proxy.config.lines import Path
 from proxy.config.problems import Problems
 from proxy.config.reaching import MODEL
+from proxy.config.secret import random_key
 from proxy.config.tables import (
     KeyTable,
     ModelTable,
@@ -28,7 +29,7 @@ _SECRET_CHARS_MIN = 16  # chosen: 8 random bytes in hex; what is shorter can be 
 
 
 def check_store(store: Store, problems: Problems) -> None:
-    """Its address, and its two retentions."""
+    """Its address, its two retentions, and its keys."""
     if store.retention_s > store.retention_max_s:
         problems.add(
             ("store", "retention_s"),
@@ -43,6 +44,13 @@ def check_store(store: Store, problems: Problems) -> None:
             "holds a password, which must not stand in the file: put the whole address into a "
             'variable and write "env:NAME"',
         )
+    for secret in store.encryption_key or ():
+        if random_key(secret.reveal()) is None:
+            problems.add(
+                ("store", "encryption_key"),
+                f"what {secret.source} holds must be 32 random bytes in base64 or hexadecimal; "
+                "`openssl rand -base64 32` makes them",
+            )
 
 
 def check_workers(server: Server, store: Store, problems: Problems) -> None:

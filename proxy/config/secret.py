@@ -1,9 +1,11 @@
 """Secrets: values that are referred to in the file and never stand in it.
 
-Owns the two forms of a reference, ``env:NAME`` and ``file:PATH``. A value is never shown: not
-by `repr` or `str`, not in a problem, and no serializer can write a `Secret`.
+Owns the two forms of a reference, ``env:NAME`` and ``file:PATH``, and how a key of random bytes is
+written behind one. A value is never shown: not by `repr` or `str`, not in a problem, and no
+serializer can write a `Secret`.
 """
 
+import base64
 import re
 from collections.abc import Callable, Mapping
 from typing import NoReturn
@@ -12,6 +14,9 @@ import msgspec
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
+_HEX = re.compile(r"[0-9A-Fa-f]{64}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{43}=?")
+_DIFFERENT_BYTES_MIN = 16  # chosen: of 32 random ones fewer differ less than once in 10**14 keys
 _CHARS_MAX = 16_384  # chosen: the longest tokens are a few KiB, and a header takes 32 KiB
 
 
@@ -94,3 +99,14 @@ def _usable(value: str, source: str, unset: str, where: str) -> Secret | Unset |
     if len(value) > _CHARS_MAX or not _PRINTABLE.fullmatch(value):
         return Wrong(f"{where} must hold one line of at most {_CHARS_MAX} printable characters")
     return Secret(value, source)
+
+
+def random_key(value: str) -> bytes | None:
+    """The 32 bytes that are written in hexadecimal or base64; None if it is none, or not random."""
+    if _HEX.fullmatch(value):
+        key = bytes.fromhex(value)
+    elif _BASE64.fullmatch(value):
+        key = base64.urlsafe_b64decode(value[:43].replace("+", "-").replace("/", "_") + "=")
+    else:
+        return None
+    return key if len(set(key)) >= _DIFFERENT_BYTES_MIN else None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from proxy.config.addresses import without_credentials
 from proxy.config.money import usd
 from proxy.config.quotas import Quota
-from proxy.config.tables import Config, Off, Provider, RemoteProvider, ScriptedProvider
+from proxy.config.tables import Config, Off, Provider, RemoteProvider, ScriptedProvider, Store
 from proxy.policy.keys import Key
 from proxy.policy.quotas import Kind
 from proxy.policy.routes import Route, Strategy, Target
@@ -41,6 +41,8 @@ def _lines(config: Config, now: float) -> Iterator[str]:
     yield f"store       {store.address}"
     kept, longest = duration(store.retention_s), duration(store.retention_max_s)
     yield f"streams     kept {kept} after their end, {longest} if asked for; {_detach(config)}"
+    if config.streams.takeover:
+        yield f"takeover    on; until an answer ends its request is kept {_kept(store)}"
     yield f"traces      {'on' if config.tracing.is_on else 'off'}: {config.tracing.reason}"
     on = [(name, _provider(provider)) for name, provider in config.providers.items()]
     yield from _table("providers", on, config.off)
@@ -58,6 +60,14 @@ def _table(section: str, entries: Sequence[tuple[str, str]], off: Sequence[Off])
     width = max((len(name) for name, _ in rows), default=0)
     for name, means in rows:
         yield f"  {name:<{width}}  {means}"
+
+
+def _kept(store: Store) -> str:
+    if not store.encryption_key:
+        return "as it is"
+    first, *others = (secret.source for secret in store.encryption_key)
+    more = f", decrypted with {' or '.join(others)} too" if others else ""
+    return f"encrypted with {first}{more}"
 
 
 def _detach(config: Config) -> str:

@@ -19,7 +19,7 @@ from proxy.config.addresses import without_credentials
 from proxy.config.names import ModelName, Name
 from proxy.config.quotas import Quota
 from proxy.config.reaching import Certificates, ProxyUrl
-from proxy.config.secret import Secret
+from proxy.config.secret import Secret, random_key
 from proxy.config.targets import SilentTokens, TargetTable
 from proxy.config.tracing import Tracing
 from proxy.policy.keys import Key, Role
@@ -104,6 +104,14 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
     retention_max_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 86_400.0
     timeout_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
     grace_s: Annotated[float, Meta(ge=0, le=600)] = 30.0
+    encryption_key: tuple[Secret, ...] | None = None
+    """The first one encrypts."""
+
+    @property
+    def encryption_keys(self) -> tuple[bytes, ...]:
+        """Of a valid file, 32 bytes each."""
+        keys = (random_key(secret.reveal()) for secret in self.encryption_key or ())
+        return tuple(key for key in keys if key is not None)
 
     @property
     def kind(self) -> Literal["embedded", "memory", "redis"]:
@@ -288,7 +296,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 _RELOADED = {
     "server": {"body_bytes_max", "quota"},
-    "store": {"retention_s", "retention_max_s"},
+    "store": {"retention_s", "retention_max_s", "encryption_key"},
     "streams": {"detach", "first_content_s", "reader_stall_s", "takeover"},
 }
 """What a running process can take from a changed file, of the sections that are not by name."""

@@ -53,6 +53,7 @@ _HEADER_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 _HEADER_NAME_CHARS_MAX = 100
 _HEADER_VALUE_CHARS_MAX = 1000
 _HEADERS_MAX = 50  # chosen: half of what servers commonly take
+_SECRETS_MAX = 10  # chosen: the one in use, and those of some rotations before
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -69,6 +70,7 @@ class Reader:
         self._readers: Mapping[object, Callable[[Path, object], object]] = {
             Secret: self._address,
             Secret | None: self._secret,
+            tuple[Secret, ...] | None: self._secrets,
             dict[str, Secret]: self._headers,
             dict[str, str]: lambda path, value: read_query(value, path, problems),
             dict[str, msgspec.Raw]: lambda path, value: read_fields(value, path, problems),
@@ -148,6 +150,16 @@ class Reader:
             case Secret() as secret:
                 return secret
         return None
+
+    def _secrets(self, path: Path, value: object) -> tuple[Secret, ...]:
+        """One, or several of which the first counts most."""
+        given = value if isinstance(value, list) else [value]
+        if not 0 < len(given) <= _SECRETS_MAX:
+            what = f'must be "env:NAME" or "file:PATH", or a list of 1 to {_SECRETS_MAX} of them'
+            self._problems.add(path, what)
+            return ()
+        found = (self._secret(path, each) for each in given)
+        return tuple(secret for secret in found if secret is not None)
 
     def _address(self, path: Path, value: object) -> Secret | None:
         """The store's address may stand in the file; `rules` sees to it that it holds no secret."""

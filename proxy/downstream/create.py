@@ -188,7 +188,7 @@ async def let_finish(producer: Producer | None) -> None:
 
 def plan_again(desk: Desk, birth: Birth, raw: bytes) -> Work:
     """The work for a stream whose worker died, from its recipe. See `PlanAgain`."""
-    recipe = read_recipe(desk, raw)
+    recipe = read_recipe(desk, birth.id, raw)
     dialect = desk.dialects[birth.dialect]
     asked = Asked(
         principal=recipe.principal,

@@ -1,13 +1,14 @@
 """What every handler needs, in one place. Built by the composition root.
 
-What surprises: providers, routes, keyring, pools and settings are put anew when the config is
-reloaded, so a handler asks the desk for them with each request, and keeps none.
+What surprises: providers, routes, keyring, pools, settings and encryption are put anew when the
+config is reloaded, so a handler asks the desk for them with each request, and keeps none.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
+from proxy.downstream.encryption import Encryption
 from proxy.observe import Observer
 from proxy.policy.keys import Keyring
 from proxy.policy.pools import Pools
@@ -53,6 +54,8 @@ class Desk(msgspec.Struct):
     pools: Pools
     observer: Observer
     settings: HttpSettings
+    encryption: Encryption
+    """Of recipes."""
     ping: Callable[[], Awaitable[None]]
     """Reaches the store, or raises `StoreUnavailable`."""
     refused: ConfigRefusal | None = None

@@ -25,7 +25,7 @@ from proxy.policy.routes import Route, Strategy, Target, Unstreamed
 from proxy.policy.routing import in_order
 from proxy.relay.ports import Provider, UpstreamRequest
 from proxy.relay.work import Candidate, Part, Rest, Work
-from proxy.stream import Birth, Event, Usage
+from proxy.stream import Birth, Event, StreamId, Usage
 from proxy.wire.answer import Making
 from proxy.wire.dialect import Ask, Dialect, Translator
 from proxy.wire.taking_up import Finish, take_up
@@ -76,17 +76,17 @@ def plan(
         candidates=[_candidate(asked, route, way, birth) for way in ways],
         limits=ways[0].held.limits,
         ask=most_of([way.held.most for way in ways]),
-        recipe=_recipe(desk, asked),
+        recipe=_recipe(desk, asked, birth.id),
         # who asks in the background is answered with the first events, and does not wait for more
         hold_back_s=0.0 if asked.ask.is_background else desk.settings.first_content_s,
     )
     return birth, work
 
 
-def _recipe(desk: Desk, asked: Asked) -> bytes | None:
+def _recipe(desk: Desk, asked: Asked, stream: StreamId) -> bytes | None:
     if not desk.settings.takeover:
         return None
-    return write_recipe(asked.principal, asked.ask, asked.headers, asked.pinned)
+    return write_recipe(desk, stream, asked.principal, asked.ask, asked.headers, asked.pinned)
 
 
 def _may_answer(desk: Desk, asked: Asked, target: Target) -> bool:

@@ -2,8 +2,8 @@
 
 It is written for the store with the birth, where `takeover` is on, and so holds what an operator
 must know that it holds: the whole request, and whom it speaks for. No credential is in it, but the
-digest of one. What surprises: whoever reads it plans by the config of that moment, so a key that is
-gone by then, or a model, makes nothing any more.
+digest of one. How it lies there is for `encryption` to say. What surprises: whoever reads it plans
+by the config of that moment, so a key that is gone by then, or a model, makes nothing any more.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import msgspec
 
 from proxy.downstream.desk import Desk
-from proxy.errors import NotAuthenticated
+from proxy.errors import NotAuthenticated, RecipeUnreadable
 from proxy.policy.keys import Principal
 from proxy.relay.takeover import RECIPE_BYTES_MAX
+from proxy.stream import StreamId
 from proxy.wire.dialect import Ask
 
 
@@ -33,20 +34,25 @@ _decoder = msgspec.msgpack.Decoder(Recipe)
 
 
 def write_recipe(
-    principal: Principal, ask: Ask, headers: Sequence[tuple[str, str]], pinned: str | None
+    desk: Desk,
+    stream: StreamId,
+    principal: Principal,
+    ask: Ask,
+    headers: Sequence[tuple[str, str]],
+    pinned: str | None,
 ) -> bytes | None:
     """For the store; None if it is too large to be kept."""
     body = msgspec.json.encode(ask.fields)
     recipe = msgspec.msgpack.encode(Recipe(principal, body, headers, pinned))
-    return recipe if len(recipe) <= RECIPE_BYTES_MAX else None
+    return desk.encryption.encrypt(stream, recipe) if len(recipe) <= RECIPE_BYTES_MAX else None
 
 
-def read_recipe(desk: Desk, raw: bytes) -> Recipe:
-    """Raises `ValueError` if it is none, `NotAuthenticated` if its key makes nothing any more."""
+def read_recipe(desk: Desk, stream: StreamId, raw: bytes) -> Recipe:
+    """Raises `RecipeUnreadable`, or `NotAuthenticated` if its key makes nothing any more."""
     try:
-        recipe = _decoder.decode(raw)
+        recipe = _decoder.decode(desk.encryption.decrypt(stream, raw))
     except msgspec.DecodeError as error:
-        raise ValueError("no recipe") from error
+        raise RecipeUnreadable("it is none of this version") from error
     if desk.keyring.is_open:
         return recipe
     principal = desk.keyring.again(recipe.principal, desk.switchboard.clock.now())

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from proxy.errors import CannotContinue, MidstreamError
+from proxy.errors import CannotContinue, MidstreamError, RecipeUnreadable
 from proxy.observe import Observer
 from proxy.relay.estimate import accounted, estimated, is_known, said_in, tokens_in
 from proxy.relay.heritage import Heritage
@@ -31,7 +31,7 @@ How = Literal["resumed", "asked", "taken_up"]
 rest of it made, by a target that goes on from the text so far."""
 
 PlanAgain = Callable[[Birth, bytes], Work]
-"""The work for a stream from its recipe. Raises `MidstreamError`, or `ValueError` if it is none."""
+"""The work for a stream from its recipe. Raises `MidstreamError`."""
 
 
 class Heirs(Protocol):
@@ -121,10 +121,10 @@ class Takeover:
         """Why not, if it is not."""
         try:
             work = plan(state.birth, recipe)
+        except RecipeUnreadable as error:
+            return f"its recipe cannot be read: {error.why}"
         except MidstreamError as error:
             return error.code
-        except ValueError:
-            return "its recipe cannot be read"
         way = way_on(state, work)
         if way is None:
             return "its provider does not keep it"

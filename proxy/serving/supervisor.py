@@ -273,7 +273,9 @@ def _preloaded(config: Config) -> list[str]:
     """What every worker needs: imported once, before they are forked."""
     kinds = {table.kind for table in config.providers.values()} - {"scripted"}
     traces = ["proxy.observe.export"] if config.tracing.is_on else []
-    return [run_worker.__module__, *(f"proxy.upstream.{kind}" for kind in sorted(kinds)), *traces]
+    cipher = ["cryptography.hazmat.primitives.ciphers.aead"] if config.store.encryption_key else []
+    upstream = [f"proxy.upstream.{kind}" for kind in sorted(kinds)]
+    return [run_worker.__module__, *upstream, *traces, *cipher]
 
 
 @asynccontextmanager

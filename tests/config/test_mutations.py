@@ -23,6 +23,7 @@ MUTATIONS = int(os.environ.get("MIDSTREAM_MUTATIONS", "400"))
 ENTRY = re.compile(r"(# )?[a-z0-9_]+ = .+")
 CANARY = "CANARY-4f1d-of-some-length"
 ENV = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "MIDSTREAM_KEY"), CANARY)
+ENV["MIDSTREAM_ENCRYPTION_KEY"] = bytes(range(32)).hex()
 
 
 NOW_S = 1_800_000_000.0

@@ -1,5 +1,6 @@
 """What a valid file means."""
 
+import base64
 import ipaddress
 import json
 import pickle
@@ -466,3 +467,52 @@ def test_a_model_without_a_price_is_warned_of_for_the_keys_that_may_use_it() -> 
     (warning,) = read(text).warnings
 
     assert warning.endswith("is refused to whom a limit in USD holds for: k0, k1, k2 and 2 more")
+
+
+KEY = bytes(range(200, 232))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        KEY.hex(),
+        KEY.hex().upper(),
+        base64.b64encode(KEY).decode(),
+        base64.urlsafe_b64encode(KEY).decode().rstrip("="),
+    ],
+)
+def test_an_encryption_key_is_32_bytes_in_hexadecimal_or_base64(written: str) -> None:
+    config = read(
+        '[store]\nencryption_key = ["env:A", "env:B"]', A=written, B=bytes(range(32)).hex()
+    )
+
+    assert config.store.encryption_keys == (KEY, bytes(range(32)))
+    assert written not in repr(config)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        SECRET,
+        KEY.hex()[:-1],
+        KEY.hex() + "0",
+        KEY.hex()[:-1] + "g",
+        base64.b64encode(KEY[:31]).decode(),
+        base64.b64encode(KEY + b"0").decode(),
+        "changeme" * 8,
+        "0" * 64,
+        "A" * 43 + "=",
+        "deadbeef" * 8,
+    ],
+)
+def test_what_is_no_random_encryption_key_is_refused_and_told_how_to_make_one(
+    written: str,
+) -> None:
+    with pytest.raises(ConfigInvalid) as refused:
+        read('[store]\nencryption_key = ["env:A", "env:B"]', A=KEY.hex(), B=written)
+
+    (problem,) = refused.value.problems
+    assert problem == (
+        "line 2: [store] encryption_key: what env:B holds must be 32 random bytes in base64 or "
+        "hexadecimal; `openssl rand -base64 32` makes them"
+    )

@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "config.toml").read_text(encoding="utf-8")
 CANARY = "CANARY-4f1d-of-some-length"
 ENV = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "MIDSTREAM_KEY"), CANARY)
+ENV["MIDSTREAM_ENCRYPTION_KEY"] = bytes(range(32)).hex()
 
 TABLES: dict[str, type[msgspec.Struct]] = {
     "server": Server,

@@ -108,6 +108,20 @@ keys
     )
 
 
+def test_it_tells_how_requests_are_kept() -> None:
+    key, takeover = bytes(range(32)).hex(), "[streams]\ntakeover = true\n[store]\n"
+
+    def told(store: str) -> str:
+        return describe(parse(takeover + store, {"A": key, "B": key}, no_files), now=0)
+
+    line = "takeover    on; until an answer ends its request is kept "
+    assert f"{line}as it is\n" in told("")
+    assert f"{line}encrypted with env:A\n" in told('encryption_key = "env:A"')
+    two = told('encryption_key = ["env:A", "env:B"]')
+    assert f"{line}encrypted with env:A, decrypted with env:B too\n" in two
+    assert key not in two
+
+
 def test_an_empty_config_says_that_there_is_nothing() -> None:
     told = describe(parse('streams.detach = "cancel"', {}, no_files), now=0)
 

@@ -81,12 +81,13 @@ NEVER_SERVED = {
     errors.CannotContinue,
     errors.ConfigInvalid,
     errors.DataInUse,
+    errors.RecipeUnreadable,
     errors.ServerUnreachable,
     errors.ServerRefused,
     errors.LineLost,
     errors.PromiseBroken,
 }
-"""Met at the start, or at the terminal."""
+"""Met at the start, in a takeover, or at the terminal."""
 
 
 def parameters(operation: str) -> dict[str, dict[str, Any]]:

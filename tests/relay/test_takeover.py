@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.errors import ModelNotFound, ProviderRefused
+from proxy.errors import ModelNotFound, ProviderRefused, RecipeUnreadable
 from proxy.policy.routes import Target
 from proxy.relay.ports import Admission, Append, Kept, Place, UpstreamRequest
 from proxy.relay.takeover import TAKEOVERS_MAX
@@ -278,7 +278,7 @@ def test_what_no_other_can_go_on_with_is_interrupted_after_all() -> None:
     assert not provider.asked
 
 
-@pytest.mark.parametrize("error", [ModelNotFound("m"), ValueError("no recipe")])
+@pytest.mark.parametrize("error", [ModelNotFound("m"), RecipeUnreadable("no recipe")])
 def test_what_cannot_be_planned_any_more_is_interrupted(error: Exception) -> None:
     def plan(birth: Birth, recipe: bytes) -> Work:
         assert (birth.owner, recipe) == ("o", RECIPE)
