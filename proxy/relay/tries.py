@@ -114,7 +114,8 @@ class Tries:
     async def _first(self) -> Step:
         """Whom to ask first of those that do not rest. Raises `TargetsResting`.
 
-        Whoever keeps the answer makes nothing anew, so it is asked for the rest even if it rests.
+        Raises `CannotContinue` for an heir, where all that do not rest have no room: what a new
+        stream asks for is held before it begins. Whoever keeps the answer makes nothing anew, so it is asked for the rest even if it rests.
         """
         step, verdicts = self._attempts.step, list[Verdict]()
         if self._heritage.name:
@@ -127,6 +128,8 @@ class Tries:
                 return step
             verdicts.append(verdict)
             following = self._attempts.skip()
+            if following is None and all(each.may_be_asked for each in verdicts):
+                raise CannotContinue("no_room")
             if following is None:
                 raise none_may(verdicts)
             step = following
