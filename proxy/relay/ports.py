@@ -536,6 +536,10 @@ class Keeper(Protocol):
         """The name that one of the first frames gives an answer."""
         ...
 
+    def number_in(self, frame: Frame) -> int | None:
+        """The number that a frame says it has, which grows from each to the next."""
+        ...
+
     def resume(
         self, request: UpstreamRequest, name: str, place: Place
     ) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
