@@ -77,6 +77,8 @@ class Line:
         self._was_open = False
         self._frames = 0
         self._last: Frame | None = None
+        self._heard_number: int | None = None
+        """After a cut: the newest number that was heard before it, until another is heard."""
         self._broken_at: float | None = None
         self._tries = 0
 
@@ -116,6 +118,8 @@ class Line:
                     raise
                 if not frames:
                     await self._break(ProviderTruncated())
+            if self._heard_number is not None:
+                frames = self._unheard(frames, self._heard_number)
             if frames:
                 self.heard_ns = self._now_ns()
                 self._hear(frames)
@@ -141,6 +145,16 @@ class Line:
         self._frames += len(frames)
         if self._broken_at is not None:
             self._broken_at, self._tries = None, 0
+
+    def _unheard(self, frames: Sequence[Frame], heard: int) -> Sequence[Frame]:
+        """Those that were not heard before a cut: not every provider goes on from the place."""
+        assert self.keeper is not None, "it was mended"
+        for place, frame in enumerate(frames):
+            number = self.keeper.number_in(frame)
+            if number is None or number > heard:
+                self._heard_number = None
+                return frames[place:]
+        return ()
 
     def _look_for_name(self, keeper: Keeper, frames: Sequence[Frame]) -> None:
         names = map(keeper.name_in, frames[:_NAMED_WITHIN])
@@ -197,6 +211,7 @@ class Line:
                 continue
             self._parser = Parser(self._event_bytes_max)
             self._parser.last_id = place.event_id.encode()
+            self._heard_number = None if self._last is None else self.keeper.number_in(self._last)
             if was_open and self.on_mended is not None:
                 self.on_mended(loop.time() - self._broken_at)
             return

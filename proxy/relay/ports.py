@@ -359,8 +359,9 @@ class Ledger(Protocol):
     ) -> None:
         """The stream has ended: it is no longer counted as running, and what it held becomes `use`.
 
-        In the pools of `by_pool` it has used that instead. Only the first time; into the windows
-        that it was admitted in. None is what nobody knows: it has used what it held, everywhere.
+        In the pools of `by_pool` it has used that instead; in others that it came to hold later,
+        nothing. Only the first time; into the windows that it was admitted in. None is what nobody
+        knows: it has used what it held, everywhere.
         """
         ...
 
@@ -533,6 +534,10 @@ class Keeper(Protocol):
 
     def name_in(self, frame: Frame) -> str | None:
         """The name that one of the first frames gives an answer."""
+        ...
+
+    def number_in(self, frame: Frame) -> int | None:
+        """The number that a frame says it has, which grows from each to the next."""
         ...
 
     def resume(

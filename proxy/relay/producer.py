@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from proxy.errors import (
+    CannotContinue,
     InternalError,
     MidstreamError,
     StoreFull,
@@ -142,7 +143,7 @@ class Producer:
         try:
             await self._tries.run()
         except MidstreamError as error:
-            if self._tries.is_broken_off:
+            if self._tries.is_broken_off or isinstance(error, CannotContinue):
                 self._end_stopped(Stop(Ending.INTERRUPTED, "its worker died"))
             else:
                 self._end_failed(error)

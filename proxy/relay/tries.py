@@ -114,6 +114,9 @@ class Tries:
     async def _first(self) -> Step:
         """Whom to ask first of those that do not rest. Raises `TargetsResting`.
 
+        Raises `CannotContinue` for an heir, where all that do not rest have no room: what a new
+        stream asks for is held before it begins.
+
         Whoever keeps the answer makes nothing anew, so it is asked for the rest even if it rests.
         """
         step, verdicts = self._attempts.step, list[Verdict]()
@@ -127,6 +130,8 @@ class Tries:
                 return step
             verdicts.append(verdict)
             following = self._attempts.skip()
+            if following is None and all(each.may_be_asked for each in verdicts):
+                raise CannotContinue("no_room")
             if following is None:
                 raise none_may(verdicts)
             step = following
@@ -138,7 +143,7 @@ class Tries:
         """What comes next; None if nothing does, and the failure is the stream's."""
         writer = self._writer
         self._observer.provider_failed(writer.birth.id, trying.candidate.provider.name, error)
-        if writer.phase is not Phase.OPEN:
+        if writer.phase is not Phase.OPEN or writer.is_full:
             return None
         self._resting.failed(trying.candidate, error)
         following = self._attempts.after(

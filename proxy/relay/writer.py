@@ -55,6 +55,8 @@ class Writer:
         self.legs: Sequence[Leg] = ()
         """Which targets were asked. Change it by putting another in its place."""
         self.has_content = False
+        self.is_full = False
+        """Whether it was to take more than one stream may have."""
         self.receipt = Receipt(Outcome.WRITTEN)
         """The newest one that was good."""
         self.last_append_at = 0.0
@@ -117,6 +119,7 @@ class Writer:
             return
         size = len(frame.data)
         if self._bytes + size > self._limits.stream_bytes_max:
+            self.is_full = True
             raise ProviderGarbled(f"an answer of over {self._limits.stream_bytes_max} bytes")
         self._take(frame)
 

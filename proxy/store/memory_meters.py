@@ -44,6 +44,8 @@ class Share(NamedTuple):
     meter: Meter
     """As it was then."""
     ask: Ask
+    is_later: bool
+    """Whether it was set aside for another provider, while the stream ran."""
 
 
 class Meters:
@@ -66,17 +68,29 @@ class Meters:
         """The same beside what it holds, in a pool of which that has nothing yet."""
         held = {share.limit.pool for share in self.holds.get(stream, ())}
         is_held = any(limit.pool in held for limit in limits)
-        return None if is_held else self._take(stream, limits, ask, now_s)
+        return None if is_held else self._take(stream, limits, ask, now_s, is_later=True)
 
     def _take(
-        self, stream: StreamId, limits: Sequence[Limit], ask: Ask, now_s: float
+        self,
+        stream: StreamId,
+        limits: Sequence[Limit],
+        ask: Ask,
+        now_s: float,
+        *,
+        is_later: bool = False,
     ) -> Refusal | None:
         now_ms = int(now_s * 1000)
         found = [(limit, *self._find(limit, now_ms)) for limit in limits]
         refused = refusal([(limit, meter) for limit, _, meter in found], ask, now_ms)
         if refused is None and limits:
             shares = [
-                Share(place, limit, taken(meter, limit, wanted(limit.kind, ask), now_ms), ask)
+                Share(
+                    place,
+                    limit,
+                    taken(meter, limit, wanted(limit.kind, ask), now_ms),
+                    ask,
+                    is_later,
+                )
                 for limit, place, meter in found
             ]
             for share in shares:
@@ -88,8 +102,9 @@ class Meters:
         self, stream: StreamId, use: Use | None, by_pool: Mapping[str, Use], now_s: float
     ) -> None:
         """What it held becomes what it used."""
-        for place, limit, held, ask in self.holds.pop(stream, ()):
-            known = None if use is None else by_pool.get(limit.pool, use)
+        for place, limit, held, ask, is_later in self.holds.pop(stream, ()):
+            others = Use() if is_later else use
+            known = None if use is None else by_pool.get(limit.pool, others)
             used = Use(ask.tokens, ask.microdollars) if known is None else known
             meter = self.meters.get(place, _empty(held))
             more = more_used(limit.kind, ask, used)

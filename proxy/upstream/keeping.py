@@ -59,14 +59,16 @@ def response_named(frame: Frame) -> str | None:
     return name if name is not None and name.startswith("resp_") else None
 
 
-def rest_of(name: str, place: Place) -> Where:
-    """Where to listen to what comes after `place`."""
-    if STREAM_ID_PATTERN.fullmatch(name):
-        told = {"last-event-id": place.event_id} if place.event_id else {}
-        return Where(f"/streams/{name}/events", told)
-    number = _number(place.last)
-    after = "" if number is None else f"&starting_after={number}"
-    return Where(f"/responses/{name}?stream=true{after}", {})
+def rest_of(name: str, place: Place) -> Where | None:
+    """Where to listen to what comes after `place`; None if that cannot be told its provider."""
+    is_stream = STREAM_ID_PATTERN.fullmatch(name)
+    path = f"/streams/{name}/events" if is_stream else f"/responses/{name}?stream=true"
+    if not place.frames:
+        return Where(path, {})
+    if is_stream:
+        return Where(path, {"last-event-id": place.event_id}) if place.event_id else None
+    number = None if place.last is None else sequence_number(place.last)
+    return None if number is None else Where(f"{path}&starting_after={number}", {})
 
 
 def cancel_of(name: str) -> str:
@@ -75,10 +77,9 @@ def cancel_of(name: str) -> str:
     return f"/{of}/{name}/cancel"
 
 
-def _number(last: Frame | None) -> int | None:
-    if last is None:
-        return None
+def sequence_number(frame: Frame) -> int | None:
+    """The number of an event of a response; None if it has none."""
     try:
-        return msgspec.json.decode(last.data, type=_Numbered).sequence_number
+        return msgspec.json.decode(frame.data, type=_Numbered).sequence_number
     except msgspec.DecodeError:
         return None

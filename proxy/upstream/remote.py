@@ -37,6 +37,7 @@ from proxy.upstream.keeping import (
     is_background,
     response_named,
     rest_of,
+    sequence_number,
     stream_named,
 )
 from proxy.upstream.retry_after import retry_after_s
@@ -133,14 +134,21 @@ class RemoteProvider:
         """See `Keeper.name_in`."""
         return response_named(frame)
 
+    def number_in(self, frame: Frame) -> int | None:
+        """See `Keeper.number_in`."""
+        return sequence_number(frame)
+
     @asynccontextmanager
     async def resume(
         self, request: UpstreamRequest, name: str, place: Place
     ) -> AsyncIterator[AsyncIterable[bytes]]:
         """See `Keeper.resume`."""
-        path, told = rest_of(name, place)
-        headers = {**self._headers("text/event-stream", request.headers), **told}
-        response = await self._send(self._path(self.root + path, request.model), None, headers)
+        rest = rest_of(name, place)
+        if rest is None:
+            raise ProviderTruncated
+        headers = {**self._headers("text/event-stream", request.headers), **rest.headers}
+        path = self._path(self.root + rest.path, request.model)
+        response = await self._send(path, None, headers)
         body = _body(response)
         try:
             if response.status_code == HTTPStatus.NO_CONTENT:

@@ -124,6 +124,11 @@ class ScriptedProvider:
         del frame
         return None
 
+    def number_in(self, frame: Frame) -> int | None:
+        """See `Keeper.number_in`: nor has it a number."""
+        del frame
+        return None
+
     @asynccontextmanager
     async def resume(
         self, request: UpstreamRequest, name: str, place: Place

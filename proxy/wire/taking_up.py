@@ -125,15 +125,24 @@ def said_so_far(ours: Dialect, ask: Ask, events: Sequence[Event]) -> Partial:
         raise CannotContinue("unheard") from error
     if heard.is_complete:
         raise CannotContinue("complete")
-    has_stopped = bool(ours.particulars(events).finish_reasons)
+    usage, has_stopped = heard.usage, _has_stopped(heard)
     if not has_stopped:
         _check(steps)
     return Partial(
         has_begun=any(isinstance(step, Began) for step in steps),
         text=_text(steps),
         has_stopped=has_stopped,
-        usage=heard.usage,
+        usage=usage,
     )
+
+
+def _has_stopped(heard: Translator) -> bool:
+    """Whether all that was asked for has been said. Nothing more is heard then."""
+    try:
+        heard.end_of_body()
+    except ProviderTruncated:
+        return False
+    return True
 
 
 def _check(steps: Sequence[Step]) -> None:

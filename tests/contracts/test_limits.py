@@ -228,6 +228,18 @@ def test_each_provider_has_used_its_own_and_everybody_else_the_sum(backend: Back
     run(test)
 
 
+def test_what_was_held_for_a_provider_that_was_not_asked_is_given_back(backend: Backend) -> None:
+    async def test() -> None:
+        async with backend.process() as here:
+            asked = admission(TOKENS_A_MONTH, FIRST_TOKENS, tokens=500)
+            one = await admitted(here.ledger, asked)
+            await here.ledger.hold_more(one.stream, SECOND, Ask(500, 9))
+            await here.ledger.settle(one.stream, Use(70, 80), {"provider:one": Use(70, 80)})
+            assert await left(here.ledger, *HOUSE) == [4930, 930, 2, 1000]
+
+    run(test)
+
+
 def test_a_stream_that_held_nothing_holds_more_until_it_is_settled(backend: Backend) -> None:
     async def test() -> None:
         async with backend.process() as here:

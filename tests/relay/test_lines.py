@@ -57,6 +57,10 @@ class Keeping(Told):
     async def cancel(self, request: UpstreamRequest, name: str) -> None:
         raise ProviderRefused(request.model, 404, message=name)
 
+    def number_in(self, frame: Frame) -> int | None:
+        del frame
+        return None
+
     def name_in(self, frame: Frame) -> str | None:
         return "one" if frame.data == b"3" else None
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from proxy.errors import ModelNotFound, ProviderRefused, RecipeUnreadable
+from proxy.policy.quotas import Ask, Kind, Limit
 from proxy.policy.routes import Target
 from proxy.relay.ports import Admission, Append, Kept, Place, UpstreamRequest
 from proxy.relay.takeover import TAKEOVERS_MAX
@@ -16,7 +17,7 @@ from proxy.relay.work import Candidate, Part, Rest, Work
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.stream import Birth, Ending, Event, Frame, Leg, State, Usage
 from proxy.wire.answer import Making
-from proxy.wire.dialect import Ask
+from proxy.wire.dialect import Ask as WireAsk
 from proxy.wire.taking_up import Finish, take_up
 from tests.relay.charging import BODY, CHUNK, LIMITS, Told, admission_of, make_birth
 from tests.relay.switchboards import LEASE_S, make_switchboard
@@ -57,6 +58,10 @@ class Keeping(Told):
     async def cancel(self, request: UpstreamRequest, name: str) -> None:
         assert request.model == "m"
         self.cancelled.append(name)
+
+    def number_in(self, frame: Frame) -> int | None:
+        del frame
+        return None
 
     def name_in(self, frame: Frame) -> str | None:
         del frame
@@ -192,7 +197,7 @@ class Going(Told):
         super().__init__([WHOLE[0], CHUNK % b" and on", *WHOLE[3:]])
 
 
-def taking_up(provider: Told, ask: Ask = ASK) -> Callable[[Birth, bytes], Work]:
+def taking_up(provider: Told, ask: WireAsk = ASK) -> Callable[[Birth, bytes], Work]:
     """Plans work whose only target may go on with what another has begun."""
 
     def plan(birth: Birth, recipe: bytes) -> Work:
@@ -276,6 +281,22 @@ def test_what_no_other_can_go_on_with_is_interrupted_after_all() -> None:
     assert state.ending is Ending.INTERRUPTED
     assert told[:3] == events
     assert not provider.asked
+
+
+def test_an_heir_whose_providers_have_no_room_is_interrupted() -> None:
+    store, provider = Left(), Told(WHOLE)
+    full = Limit("provider:told", Kind.TOKENS_PER_DAY, 10)
+
+    def plan(birth: Birth, recipe: bytes) -> Work:
+        work = planned(provider)(birth, recipe)
+        (candidate,) = work.candidates
+        candidates = [msgspec.structs.replace(candidate, limits=[full])]
+        return msgspec.structs.replace(work, candidates=candidates, ask=Ask(11, 0))
+
+    state, _ = heir(store, plan, lambda: store.leave([]))
+    assert state.ending is Ending.INTERRUPTED
+    assert not provider.asked
+    assert not store.meters.holds
 
 
 @pytest.mark.parametrize("error", [ModelNotFound("m"), RecipeUnreadable("no recipe")])

@@ -9,7 +9,7 @@ from proxy.errors import MidstreamError, ProviderRefused, ProviderTruncated
 from proxy.policy.routes import Target
 from proxy.relay.ports import Patience, UpstreamRequest
 from proxy.relay.producer import Producer
-from proxy.relay.work import Candidate, Work
+from proxy.relay.work import Candidate, Part, TakeUp, Work
 from proxy.store.memory import MemoryJournal, MemoryLedger, MemoryStore
 from proxy.stream import Ending, Event, Leg, State, Usage
 from proxy.wire.dialects import all_dialects
@@ -60,7 +60,11 @@ class Closing(Named):
 
 
 def answered(
-    *providers: Named, hold_back_s: float = 10.0, after_s: float = 60.0, is_whole: bool = False
+    *providers: Named,
+    hold_back_s: float = 10.0,
+    after_s: float = 60.0,
+    is_whole: bool = False,
+    take_up: TakeUp | None = None,
 ) -> tuple[State, Sequence[Event]]:
     """How a stream ended for which these can be asked, and its journal."""
 
@@ -74,6 +78,7 @@ def answered(
                 provider,
                 UpstreamRequest(CHAT.name, "m", BODY, is_whole=is_whole),
                 lambda: CHAT.whole_translator(ASK) if is_whole else CHAT.translator(ASK),
+                take_up=take_up,
             )
             for provider in providers
         ]
@@ -201,6 +206,17 @@ def test_a_connection_that_breaks_after_the_reason_to_stop_is_a_failure_all_the_
     provider.may_leave_out_terminator = True
     state, _ = answered(provider)
     assert state.ending is Ending.FAILED
+
+
+def test_nobody_is_asked_for_more_of_an_answer_that_is_too_long_already() -> None:
+    def go_on(events: Sequence[Event], used: Usage | None) -> Part:
+        assert events is not used
+        return Part(UpstreamRequest(CHAT.name, "m", BODY), CHAT.translator(ASK))
+
+    long = Named("p", [ROLE, *[CHUNK % (b"a" * 60_000)] * 3])
+    state, _ = answered(long, Named("q", WHOLE), take_up=go_on)
+    assert state.ending is Ending.FAILED
+    assert [leg.provider for leg in state.legs] == ["p"]
 
 
 JSON = (b'{"choices":[{"message":{"content"', b':"a"},"finish_reason":"stop"}],\n', b'"usage":')

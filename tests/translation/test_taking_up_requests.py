@@ -8,7 +8,7 @@ import pytest
 from proxy.stream import Event, Usage
 from proxy.wire.asks import GO_ON
 from proxy.wire.dialects import all_dialects
-from proxy.wire.taking_up import Continuation
+from proxy.wire.taking_up import Continuation, Finish
 from tests.translation.answers import CHAT, DIALECTS, MESSAGES, RESPONSES
 from tests.translation.joining import BODIES, asked, heard, taken_or_why_not, taken_up
 from tests.translation.telling import ALL
@@ -37,6 +37,14 @@ def test_the_text_so_far_and_an_instruction_come_last(theirs: str) -> None:
     assert {key: said[0][key] for key in ("role", "content")} == {"role": "user", "content": "x"}
     bounds = {CHAT: "max_tokens", MESSAGES: "max_tokens", RESPONSES: "max_output_tokens"}
     assert body[bounds[theirs]] == 500 - 100
+
+
+def test_one_finished_choice_of_two_is_not_the_whole_answer() -> None:
+    body = b'{"model":"m","messages":[],"n":%d}'
+    events = heard(CHAT, CHAT, recorded.raw("text.chat.sse"))
+    stopped = next(n for n, event in enumerate(events, 1) if b'"stop"' in event.data)
+    assert isinstance(taken_or_why_not(CHAT, CHAT, events[:stopped], body=body % 1), Finish)
+    assert taken_or_why_not(CHAT, CHAT, events[:stopped], body=body % 2) == "n"
 
 
 def test_a_prefill_is_the_beginning_of_the_answer() -> None:

@@ -96,6 +96,34 @@ def test_a_response_in_the_background_is_asked_for_after_its_last_number() -> No
     assert requests[1].path == "/v1/responses/resp_1?stream=true&starting_after=7"
 
 
+def test_a_response_that_is_told_from_its_beginning_again_is_not_heard_twice() -> None:
+    first = [CREATED, b'data: {"type":"x","sequence_number":7}\n\n']
+    rest = [*first, b'data: {"type":"y","sequence_number":8}\n\n', b'data: {"type":"z"}\n\n']
+    frames, _, _ = heard(
+        "openai",
+        [cut(first, [SSE]), streamed(rest)],
+        4,
+        body=BACKGROUND,
+        dialect="openai.responses",
+    )
+    assert [json.loads(frame).get("sequence_number") for frame in frames] == [0, 7, 8, None]
+
+
+@pytest.mark.parametrize("headers", [[SSE], NAMED], ids=["response", "stream"])
+def test_an_answer_without_numbers_is_not_heard_from_its_beginning_again(
+    headers: Sequence[tuple[str, str]],
+) -> None:
+    pieces = [CREATED, b'data: {"type":"x"}\n\n']
+    with pytest.raises(ProviderTruncated):
+        heard(
+            "openai",
+            [cut(pieces, headers), streamed(pieces)],
+            3,
+            body=BACKGROUND,
+            dialect="openai.responses",
+        )
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -54,6 +54,15 @@ def test_a_chat_that_gave_each_choice_its_reason_gets_its_done(said: tuple[bytes
     assert translator.is_complete
 
 
+def test_a_chat_whose_second_choice_never_began_gets_no_done() -> None:
+    ask = CHAT.read_ask(b'{"model":"m","messages":[],"stream":true,"n":2}')
+    translator = CHAT.translator(ask)
+    for data in (SAID % 0, FINISHED % 0):
+        translator.hear(Frame("", data))
+    with pytest.raises(ProviderTruncated):
+        translator.end_of_body()
+
+
 def test_a_message_with_a_stop_reason_gets_its_stop() -> None:
     translator = heard("anthropic.messages", *STARTED, STOPPED)
     (frame,) = translator.end_of_body()

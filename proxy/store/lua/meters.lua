@@ -5,7 +5,7 @@
 -- tokens, 2 micro-dollars. A meter is told as two numbers: used and at, used and end, or how many and 0.
 -- The keys of windows cannot be declared, but share the ledger's slot. A hold is a hash: tokens and
 -- money that were asked for first, and places, each {type, unit, amount, key, at, used by then, pool,
--- units held}.
+-- units held, and 1 if it was held later, for another provider}.
 local MINUTE_MS = 60000
 local KEEP_MS = 40 * DAY_MS
 
@@ -86,7 +86,7 @@ end
 
 -- Hold what a stream asks for under all limits, or under none, beside the places that it has. Returns
 -- whether it may, and all meters, as they are then.
-local function take(key, stream, limits, tokens, money, keep_ms, held)
+local function take(key, stream, limits, tokens, money, keep_ms, held, is_later)
   local told, places = look(limits)
   for i, limit in ipairs(limits) do
     if not fits(limit, told[2 * i - 1], wanted(limit[2], tokens, money)) then return false, told end
@@ -95,7 +95,7 @@ local function take(key, stream, limits, tokens, money, keep_ms, held)
   if #held == 0 then redis.call('HSET', key, 'tokens', tokens, 'money', money) end
   for i, limit in ipairs(limits) do
     local kind, place, want = limit[1], places[i], wanted(limit[2], tokens, money)
-    place[8] = want
+    place[8], place[9] = want, is_later and 1 or 0
     if kind == 1 then
       fill(place[4], limit[3], want * MINUTE_MS)
       told[2 * i - 1] = told[2 * i - 1] + want * MINUTE_MS
@@ -124,7 +124,7 @@ end
 -- Of a stream that is new; one that holds something already is not asked again.
 local function hold(key, stream, limits, tokens, money, keep_ms)
   if #places_of(key) > 0 then return true, (look(limits)) end
-  return take(key, stream, limits, tokens, money, keep_ms, {})
+  return take(key, stream, limits, tokens, money, keep_ms, {}, false)
 end
 
 -- Of a stream that runs, for limits of one pool; if it has a place in that it is not asked again. One
@@ -135,21 +135,22 @@ local function hold_more(key, stream, limits, tokens, money)
     if place[7] == limits[1][5] then return true, (look(limits)) end
   end
   local keep_ms = math.max(redis.call('PTTL', key) - DAY_MS, DAY_MS)
-  return take(key, stream, limits, tokens, money, keep_ms, held)
+  return take(key, stream, limits, tokens, money, keep_ms, held, true)
 end
 
 -- What a stream held becomes what it used: in all pools the same, but for those in `by_pool`, each with
--- its {tokens, money}. Only the first time: the hold is gone with it.
+-- its {tokens, money}; what it held later, and is not there, nobody has used. Only the first time: the
+-- hold is gone with it.
 local function settle(key, stream, tokens, money, by_pool)
   local held = redis.call('HMGET', key, 'tokens', 'money', 'places')
   if not held[3] then return end
   redis.call('DEL', key)
   for _, place in ipairs(cmsgpack.unpack(held[3])) do
-    local kind, unit, amount, where, at, used, pool, want = unpack(place)
+    local kind, unit, amount, where, at, used, pool, want, is_later = unpack(place)
     if kind == 3 then
       redis.call('ZREM', where, stream)
     elseif unit > 0 and tokens then
-      local own = pool and by_pool[pool] or {tokens, money}
+      local own = pool and by_pool[pool] or is_later == 1 and {0, 0} or {tokens, money}
       want = want or held[unit]  -- a hold of an older version has none
       local more = own[unit] - want
       if kind == 2 then

@@ -21,6 +21,7 @@ from proxy.wire.asks import (
     read_field,
     read_flag,
     read_model,
+    value_of,
     whole_body_for,
 )
 from proxy.wire.chat.bounds import bounded
@@ -135,7 +136,10 @@ class OpenAIChat:
 
     def translator(self, ask: Ask) -> "ChatTranslator":
         """For one answer."""
-        return ChatTranslator(wants_usage=ask.wants_usage)
+        choices = value_of(ask.fields, "n")
+        return ChatTranslator(
+            wants_usage=ask.wants_usage, choices=choices if isinstance(choices, int) else 1
+        )
 
     def whole_body(self, ask: Ask, model: str) -> bytes:
         """See `Dialect.whole_body`."""
@@ -144,7 +148,7 @@ class OpenAIChat:
     def whole_translator(self, ask: Ask) -> WholeTranslator:
         """For one answer in one piece."""
         del ask
-        return WholeTranslator(ChatTranslator(wants_usage=True), as_events)
+        return WholeTranslator(ChatTranslator(wants_usage=True, choices=1), as_events)
 
     def answer_id(self, frame: Frame) -> None:
         """The dialect has no way to ask for an answer by its id."""
@@ -203,11 +207,13 @@ class OpenAIChat:
 class ChatTranslator:
     """Listens to one answer. The identity, but for usage that the client did not ask for."""
 
-    def __init__(self, *, wants_usage: bool) -> None:
+    def __init__(self, *, wants_usage: bool, choices: int) -> None:
         self.has_content = False
         self.is_complete = False
         self.usage: Usage | None = None
         self._wants_usage = wants_usage
+        self._choices = choices
+        """How many were asked for: some servers begin one when the one before is over."""
         self._may_end = False
         """A finish reason was heard; or audio, whose last chunk has none."""
         self._others: set[str] = set()
@@ -234,7 +240,8 @@ class ChatTranslator:
 
     def end_of_body(self) -> Sequence[Frame]:
         """See `Translator`. Each choice must have its finish reason."""
-        if not self._finished >= {_FIRST, *self._others}:
+        is_finished = self._finished >= {_FIRST, *self._others}
+        if not is_finished or len(self._finished) < self._choices:
             raise ProviderTruncated
         self.is_complete = True
         return (Frame("", DONE),)
