@@ -226,7 +226,7 @@ class Producers(Mapping[StreamId, Producer]):
     def take_over(self, state: State, work: Work, heritage: Heritage) -> None:
         """Go on with a stream whose worker died. What it holds in the ledger stays as it is."""
         writer = self.successor(state)
-        writer.usage, writer.has_content = heritage.usage, heritage.has_content
+        writer.inherit(heritage)
         producer = self._producer(writer, work, work.total_s + state.birth.retention_s, heritage)
         self._running[state.birth.id] = producer
         self._errands.tasks.create_task(producer.run(self._after_end))

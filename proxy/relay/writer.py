@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from proxy.errors import ProviderGarbled
+from proxy.relay.heritage import Heritage
 from proxy.relay.lifecycle import Occasion, Phase, next_phase
 from proxy.relay.ports import Append, End, Outcome, Receipt
 from proxy.relay.tail import Tail
@@ -92,6 +93,11 @@ class Writer:
         self._heard_ns = 0
         """When the oldest event was read that no append has taken yet; 0 without one."""
         self._flying_heard_ns = 0
+
+    def inherit(self, heritage: Heritage) -> None:
+        """Count what a stream that is taken over has already."""
+        self.usage, self.has_content = heritage.usage, heritage.has_content
+        self._bytes = sum(len(event.data) for event in heritage.events)
 
     @property
     def bytes_kept(self) -> int:

@@ -21,7 +21,7 @@ from proxy.wire.dialect import Ask as WireAsk
 from proxy.wire.taking_up import Finish, take_up
 from tests.relay.charging import BODY, CHUNK, LIMITS, Told, admission_of, make_birth
 from tests.relay.switchboards import LEASE_S, make_switchboard
-from tests.relay.test_tries import ASK, CHAT, WHOLE
+from tests.relay.test_tries import ASK, CHAT, ROLE, WHOLE
 from tests.simulation.virtual_loop import run
 from tests.simulation.world import VirtualClock
 
@@ -154,6 +154,15 @@ def test_what_is_told_otherwise_now_is_not_mixed_with_what_was() -> None:
     assert told[:3] == events
     assert len(told) == 4
     assert not provider.asked
+
+
+def test_what_a_dead_worker_wrote_counts_for_how_long_an_answer_may_be() -> None:
+    long = CHUNK % (b"a" * 60_000)  # an heir may write 100,000 bytes
+    store, provider = Left(), Keeping([WHOLE[0], long, long, *WHOLE[3:]])
+    state, told = heir(store, planned(provider), lambda: store.leave([ROLE, long]))
+    assert state.ending is Ending.FAILED
+    assert told[:2] == [ROLE, long]
+    assert long not in told[2:]
 
 
 def test_a_provider_that_has_it_no_more_is_not_asked_again_for_what_was_seen() -> None:
