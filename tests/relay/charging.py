@@ -1,7 +1,7 @@
 """A provider of a few words, and what is charged for hearing it, in virtual time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from proxy.errors import MidstreamError
@@ -51,7 +51,7 @@ class Told:
         return self.dialects
 
     @asynccontextmanager
-    async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterable[bytes]]:
         self.asked.append(request)
         yield self._chunks()
 

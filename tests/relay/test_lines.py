@@ -38,7 +38,7 @@ class Keeping(Told):
         self.says_name = True
 
     @asynccontextmanager
-    async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterable[bytes]]:  # type: ignore[override]
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterable[bytes]]:
         self.asked.append(request)
         async with self._line(0) as line:
             yield line

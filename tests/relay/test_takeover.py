@@ -41,7 +41,7 @@ class Keeping(Told):
         self.cancelled: list[str] = []
 
     @asynccontextmanager
-    async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterable[bytes]]:  # type: ignore[override]
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[AsyncIterable[bytes]]:
         self.asked.append(request)
         yield Kept(self._chunks(), self, "one")
 
