@@ -21,8 +21,13 @@ class Errands:
         self.on_trouble = on_trouble
 
     def run(self, job: Coroutine[object, object, None]) -> None:
-        """Start `job` beside."""
-        self.tasks.create_task(self.quietly(job))
+        """Start `job` beside. Once all has ended here it is left to a lease or an expiry."""
+        beside = self.quietly(job)
+        try:
+            self.tasks.create_task(beside)
+        except RuntimeError:  # the group is over: somebody has waited until after that
+            beside.close()
+            job.close()
 
     async def quietly(self, job: Awaitable[None]) -> None:
         """Do `job` now, and do not mind if the store is away."""

@@ -35,6 +35,8 @@ from tests.simulation.world import CHAT, LEASE_S, LIMITS, Worker, World
 
 SEEDS = 1500
 THESE = "tests/simulation/test_failover.py"
+FOUND = (2754,)
+"""A seed that once failed: who began to watch while the worker stopped left a job to nobody."""
 OVER_S = 900.0
 """By then every answer has its end: none may take more than 600 s."""
 SETTLED_S = 2.0
@@ -261,6 +263,11 @@ def tokens(usage: Usage | None) -> int:
 def test_an_answer_is_made_of_beginnings_and_charged_once(batch: range) -> None:
     for seed in batch:
         one_world(FailoverWorld, seed, THESE)
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_a_seed_that_once_failed(seed: int) -> None:
+    one_world(FailoverWorld, seed, THESE)
 
 
 def test_in_such_worlds_answers_do_go_on() -> None:
