@@ -245,7 +245,7 @@ class Observer:
             logging.WARNING,
             "took_over",
             stream=birth.id,
-            how=how,
+            kind=how,
             events=events,
             takeovers=takeovers,
         )

@@ -32,6 +32,7 @@ FIELDS = (
     "upstream_status",
     "deadline",
     "events",
+    "takeovers",
     "input_tokens",
     "output_tokens",
     "seconds",

@@ -107,6 +107,23 @@ def estimated(
     )
 
 
+def left_behind(
+    usage: Usage | None, input_tokens: int, said: Said, age_s: float, birth: Birth
+) -> Usage:
+    """What an answer has used whose worker died, `age_s` after it was asked for.
+
+    Nobody knows for how long its provider was silent: if it may have been thinking, always.
+    """
+    is_unseen = said.has_reasoned or not said.bytes
+    return estimated(usage, input_tokens, said, max(0.0, age_s) if is_unseen else 0.0, birth)
+
+
+def asked_in(request_bytes: int, birth: Birth) -> int:
+    """How many tokens a request of so many bytes is: pictures are long, and few tokens."""
+    tokens, at_most = tokens_in(request_bytes), birth.input_tokens_max
+    return min(tokens, at_most) if at_most else tokens
+
+
 def did_nothing(error: MidstreamError) -> bool:
     """Whether a provider that fails so has done no work, if it has not said anything before."""
     match error:

@@ -11,7 +11,7 @@ from functools import partial
 
 from proxy.errors import CannotContinue, MidstreamError, ProviderTruncated
 from proxy.observe.counts import Pace
-from proxy.relay.estimate import Silence, did_nothing, estimated, is_known, said_in, tokens_in
+from proxy.relay.estimate import Silence, asked_in, did_nothing, estimated, is_known, said_in
 from proxy.relay.held_back import HeldBack
 from proxy.relay.heritage import NOTHING, Heritage
 from proxy.relay.legs import Legs
@@ -266,14 +266,12 @@ class Try:
         if is_known(usage) or (usage is None and not may_have_worked):
             return usage
         writer = self._writer
-        asked = tokens_in(len(self._request.body))
-        at_most = writer.birth.input_tokens_max
         own = [*self._earlier, *writer.events][self._after :]
         said = said_in(own, self._dialect)
         now = asyncio.get_running_loop().time()
         return estimated(
             usage,
-            min(asked, at_most) if at_most else asked,  # pictures are long, and few tokens
+            asked_in(len(self._request.body), writer.birth),
             said,
             self._silence.unseen_s(now, said) if is_cut else 0.0,
             writer.birth,

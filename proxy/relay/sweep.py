@@ -21,8 +21,8 @@ from proxy.relay.errands import Errands
 from proxy.relay.estimate import (
     Said,
     Uses,
-    estimated,
     is_known,
+    left_behind,
     said_in,
     shares_of,
     tokens_in,
@@ -139,10 +139,8 @@ class Sweep:
         is_counted = is_known(usage)
         said, events = await self._read_back(birth.id, dialect, whole=not is_counted)
         if not is_counted:
-            is_unseen = said.has_reasoned or not said.bytes
-            unseen_s = max(0.0, self._clock.now() - birth.created_at) if is_unseen else 0.0
-            asked = tokens_in(birth.input_tokens_max)
-            usage = estimated(usage, asked, said, unseen_s, birth)
+            asked, age_s = tokens_in(birth.input_tokens_max), self._clock.now() - birth.created_at
+            usage = left_behind(usage, asked, said, age_s, birth)
         writer = self._write(state)
         writer.usage = usage
         writer.has_content = state.has_content

@@ -15,7 +15,7 @@ import msgspec
 
 from proxy.errors import CannotContinue, MidstreamError, RecipeUnreadable
 from proxy.observe import Observer
-from proxy.relay.estimate import accounted, estimated, is_known, said_in, tokens_in
+from proxy.relay.estimate import accounted, asked_in, is_known, left_behind, said_in
 from proxy.relay.heritage import Heritage
 from proxy.relay.ports import Clock, Journal, Keeper
 from proxy.relay.work import Candidate, Work
@@ -131,7 +131,7 @@ class Takeover:
         events = await self._read_back(state)
         if len(events) != state.last_id:
             return "its journal is not whole"
-        lost = self._lost(state, work, events) if way.how == "taken_up" else None
+        lost = self._lost(state, way, work, events) if way.how == "taken_up" else None
         try:
             _check(way, events, lost)
         except CannotContinue as cannot:
@@ -151,16 +151,17 @@ class Takeover:
         self._observer.took_over(state.birth, way.how, state.last_id, state.epoch - 1)
         return ""
 
-    def _lost(self, state: State, work: Work, events: Sequence[Event]) -> Usage | None:
-        """What the newest leg has used, guessed as far as its provider had not said it."""
+    def _lost(self, state: State, way: Way, work: Work, events: Sequence[Event]) -> Usage | None:
+        """What the newest leg has used, guessed as far as its provider had not said it.
+
+        What it was asked is guessed from what is asked now: the same, or the other's form of it.
+        """
         leg = accounted(state)[-1]
         if leg.failure or is_known(leg.usage):
             return leg.usage
         said = said_in(events[leg.after :], work.dialect)
-        is_unseen = said.has_reasoned or not said.bytes
-        unseen_s = max(0.0, self._clock.now() - leg.began_at) if is_unseen else 0.0
-        asked = tokens_in(state.birth.input_tokens_max)
-        return estimated(leg.usage, asked, said, unseen_s, state.birth)
+        asked = asked_in(len(way.candidates[0].request.body), state.birth)
+        return left_behind(leg.usage, asked, said, self._clock.now() - leg.began_at, state.birth)
 
     async def _read_back(self, state: State) -> Sequence[Event]:
         events: list[Event] = []

@@ -1,5 +1,7 @@
 """The log: one line for each fact, and nothing in it that was not meant to be told."""
 
+import ast
+import inspect
 import io
 import json
 import logging
@@ -18,7 +20,7 @@ from proxy.errors import (
     ProviderStalled,
     ProviderUnreachable,
 )
-from proxy.observe import FIELDS, Observer, open_log
+from proxy.observe import FIELDS, Observer, facts, open_log
 from proxy.stream import Birth, Ending, StreamId, Usage
 from tests.observe.telling import untraced
 
@@ -283,3 +285,24 @@ def test_a_log_that_cannot_be_written_stops_nothing_and_says_nothing_elsewhere(
     log.observer.store_lost("timeout")
 
     assert capsys.readouterr() == ("", "")
+
+
+def test_nothing_that_a_fact_tells_is_missing_from_its_line() -> None:
+    tree = ast.parse(inspect.getsource(facts))
+    told = [
+        keyword.arg
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "self._tell"
+        for keyword in call.keywords
+        if keyword.arg is not None
+    ]
+    assert len(told) > 50
+    assert set(told) <= set(FIELDS)
+
+
+def test_a_takeover_says_how_it_went_on_and_for_which_time() -> None:
+    log = Log()
+    log.observer.took_over(BIRTH, "taken_up", 91, 2)
+    assert log.lines[0].split(" ", 1)[1] == (
+        f"warning took_over stream={STREAM} kind=taken_up events=91 takeovers=2"
+    )

@@ -11,6 +11,7 @@ import pytest
 from proxy.errors import ModelNotFound, ProviderRefused, RecipeUnreadable
 from proxy.policy.quotas import Ask, Kind, Limit
 from proxy.policy.routes import Target
+from proxy.relay.estimate import asked_in
 from proxy.relay.ports import Admission, Append, Kept, Place, UpstreamRequest
 from proxy.relay.takeover import TAKEOVERS_MAX
 from proxy.relay.work import Candidate, Part, Rest, Work
@@ -253,6 +254,7 @@ def test_what_nobody_keeps_is_gone_on_with_from_the_text_so_far_where_that_is_al
     assert (second.is_taken_over, second.after, second.usage) == (True, count, Usage(7, 3))
     assert first.usage is not None
     assert first.usage.is_estimate
+    assert first.usage.input_tokens == asked_in(len(BODY), store.birth) > 0
     assert state.usage is not None
     assert state.usage.output_tokens == first.usage.output_tokens + 3
     assert not store.meters.holds
